@@ -1,0 +1,271 @@
+"""One decorator for a JSON route: what it takes, what it answers; read strictly, documented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar, get_origin
+
+from flask import Flask, Response, request
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from werkzeug.datastructures import MultiDict
+from werkzeug.routing import BaseConverter
+from werkzeug.routing import ValidationError as NoMatch
+
+from chassis.errors import (
+    BadRequest,
+    FieldError,
+    Invalid,
+    NotFound,
+    Problem,
+    UnsupportedMediaType,
+    field_errors,
+)
+from chassis.schema import LARGEST_ID, Query
+
+Body = TypeVar("Body", bound=BaseModel)
+View = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route takes and answers; openapi.py writes its document from it."""
+
+    answers: Mapping[int, Any]
+    body: type[BaseModel] | None = None
+    query: type[Query] | None = None
+    form: type[BaseModel] | None = None
+    errors: tuple[type[Problem], ...] = ()
+    raw: bool = False
+    media_types: tuple[str, ...] = ("application/json",)
+    answer_types: tuple[str, ...] = field(default=("application/json",))
+
+
+def api(
+    *,
+    answers: Mapping[int, Any],
+    body: type[BaseModel] | None = None,
+    query: type[Query] | None = None,
+    form: type[BaseModel] | None = None,
+    errors: Iterable[type[Problem]] = (),
+    body_raw: bool = False,
+    media_types: tuple[str, ...] = ("application/json",),
+    answer_types: tuple[str, ...] = ("application/json",),
+    etag: bool = False,
+) -> Callable[[View], View]:
+    """Passes the validated `body`, `query` and `form` to the view, and shapes its answer.
+
+    The view returns a model, a dict, a list, a Response, or one of these with a status;
+    the first status in `answers` is the usual one. `body_raw` passes the bytes as `raw`
+    and only documents `body`. `etag` honours If-None-Match by the body's digest.
+    """
+    operation = Operation(
+        answers, body, query, form, tuple(errors), body_raw, media_types, answer_types
+    )
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def call(**path: Any) -> Response:
+            answer = shape(view(**path, **given(operation)), next(iter(answers)))
+            return revalidated(answer) if etag else answer
+
+        call.operation = operation  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def given(operation: Operation) -> dict[str, Any]:
+    """Returns what the request gives the view, read and validated."""
+    values: dict[str, Any] = {}
+    if operation.query:
+        values["query"] = parse_query(operation.query)
+    if operation.form:
+        values["form"] = parse_form(operation.form)
+    if operation.raw:
+        values["raw"] = request.get_data(cache=False)
+    elif operation.body:
+        values["body"] = parse_body(operation.body)
+    return values
+
+
+def parse_body(model: type[Body]) -> Body:
+    """Returns the JSON body as `model`; 400 or 415 if it is none, 422 with all complaints."""
+    if not request.is_json:
+        raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
+    data = request.get_data(cache=False)
+    document = json_object(data)
+    complaints = unstorable(document)
+    try:
+        parsed = model.model_validate_json(data)
+    except ValidationError as error:
+        # A lone surrogate makes Pydantic refuse the whole body: ours names the field.
+        others = [each for each in field_errors(error) if not complaints or each.field != "body"]
+        raise Invalid([*complaints, *others]) from None
+    if complaints:
+        raise Invalid(complaints)
+    return parsed
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Returns the object in `data`; raises BadRequest for all that strict JSON is not."""
+    try:
+        document = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=without_duplicates,
+            parse_constant=refuse,
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8.") from None
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.") from None
+    except ValueError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    if not isinstance(document, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return document
+
+
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return document
+
+
+def refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def unstorable(value: Any, path: str = "") -> list[FieldError]:
+    """Returns a complaint for each text that no database can hold: NUL, lone surrogates."""
+    if isinstance(value, str):
+        return [FieldError(path or "body", reason)] if (reason := bad_text(value)) else []
+    if isinstance(value, dict):
+        pairs: Iterable[tuple[Any, Any]] = value.items()
+        named = [f"{path}.{key}".lstrip(".") for key in value if bad_text(key)]
+        bad = [
+            FieldError(ascii(name), "has a name with a character no text may hold")
+            for name in named
+        ]
+    elif isinstance(value, list):
+        pairs, bad = enumerate(value), []
+    else:
+        return []
+    for key, each in pairs:
+        bad += unstorable(each, f"{path}.{key}".lstrip("."))
+    return bad
+
+
+def bad_text(text: str) -> str | None:
+    """Returns why the text can't be stored, or None."""
+    if "\x00" in text:
+        return "must not contain the NUL character"
+    if not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+        return "must be valid Unicode text"
+    return None
+
+
+def parse_query(model: type[Query]) -> Query:
+    """Returns the query string as `model`; raises Invalid with all complaints."""
+    return parsed_names(model, request.args)
+
+
+def parse_form(model: type[Body]) -> Body:
+    """Returns the urlencoded form as `model`; raises Invalid with all complaints."""
+    return parsed_names(model, request.form)
+
+
+def parsed_names(model: type[Body], names: MultiDict[str, str]) -> Body:
+    values, complaints = gathered(model, names)
+    try:
+        parsed = model.model_validate(values)
+    except ValidationError as error:
+        raise Invalid([*complaints, *field_errors(error)]) from None
+    if complaints:
+        raise Invalid(complaints)
+    return parsed
+
+
+def gathered(
+    model: type[BaseModel], names: MultiDict[str, str]
+) -> tuple[dict[str, Any], list[FieldError]]:
+    """Returns the names as the model's fields, lists where it has lists, and the misfits."""
+    values: dict[str, Any] = {}
+    complaints: list[FieldError] = []
+    for name, given_values in names.lists():
+        if any(bad_text(each) for each in (name, *given_values)):
+            complaints.append(FieldError(ascii(name)[1:-1], "must not contain the NUL character"))
+        elif is_list(model, name):
+            values[name] = given_values
+        elif len(given_values) > 1:
+            complaints.append(FieldError(name, "must be given once"))
+        else:
+            place(model, values, name, given_values[0])
+    return values, complaints
+
+
+def place(model: type[BaseModel], values: dict[str, Any], name: str, value: str) -> None:
+    prefixed: dict[str, str] = getattr(model, "prefixed", {})
+    for prefix, target in prefixed.items():
+        if name.startswith(prefix) and len(name) > len(prefix):
+            values.setdefault(target, {})[name.removeprefix(prefix)] = value
+            return
+    values[name] = value
+
+
+def is_list(model: type[BaseModel], name: str) -> bool:
+    found = model.model_fields.get(name)
+    return found is not None and get_origin(found.annotation) in (list, tuple)
+
+
+ANY = TypeAdapter(Any)
+
+
+def shape(answer: Any, usual_status: int) -> Response:
+    """Returns the view's answer as a JSON response."""
+    content, status = answer if isinstance(answer, tuple) else (answer, usual_status)
+    if isinstance(content, Response):
+        return content
+    if content is None:
+        return Response(status=status)
+    if isinstance(content, BaseModel):
+        data = content.model_dump_json().encode()
+    else:
+        data = ANY.dump_json(content)
+    return Response(data, status=status, content_type="application/json")
+
+
+def revalidated(answer: Response) -> Response:
+    """Returns the answer with its ETag, or 304 when the caller has it already."""
+    if answer.status_code != 200 or answer.is_streamed:
+        return answer
+    answer.headers["Cache-Control"] = "private, no-cache"
+    # Weak: compression changes the bytes and not the meaning.
+    answer.add_etag(weak=True)
+    answer.make_conditional(request)
+    return answer
+
+
+class IdConverter(BaseConverter):
+    """`<id:name>`: 1 to 2**63-1 in plain ASCII digits; anything else is a 404."""
+
+    regex = r"[0-9]{1,19}"
+
+    def to_python(self, value: str) -> int:
+        if not value.isascii() or not 1 <= int(value) <= LARGEST_ID:
+            raise NoMatch
+        return int(value)
+
+
+def install_paths(app: Flask) -> None:
+    """Adds `<id:…>`, and answers 404 for text in a path that nothing can be named."""
+    app.url_map.converters["id"] = IdConverter
+
+    @app.before_request
+    def refuse_bad_text() -> None:
+        for value in (request.view_args or {}).values():
+            if isinstance(value, str) and bad_text(value):
+                raise NotFound()

@@ -1,0 +1,136 @@
+"""Engine settings by dialect, write transactions, and what a database's silence means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import psycopg2.errors
+from flask import Flask
+from pydantic import AfterValidator
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.pool import StaticPool
+
+from chassis.errors import Problem, Unavailable
+from chassis.problems import answer_to
+
+BUSY_TIMEOUT_MS = 5000
+POOL_WAIT_SECONDS = 1.5
+
+
+def database_url(text: str) -> str:
+    """Returns the URL with psycopg2 named: `postgres://` and `postgresql://` both mean it."""
+    scheme, separator, rest = text.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        text = f"postgresql+psycopg2{separator}{rest}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("must be a database URL") from None
+    if url.drivername not in ("postgresql+psycopg2", "sqlite"):
+        raise ValueError("must begin with postgresql:// or sqlite://")
+    return text
+
+
+DatabaseUrl = Annotated[str, AfterValidator(database_url)]
+
+
+def is_sqlite(url: str) -> bool:
+    """Whether the URL names the embedded engine."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def engine_options(
+    url: str,
+    *,
+    application_name: str,
+    pool_size: int = 8,
+    statement_timeout_ms: int = 5000,
+) -> dict[str, Any]:
+    """Returns create_engine's options; a pool that is exhausted raises after 1.5 s."""
+    if is_sqlite(url):
+        return sqlite_options(url)
+    return {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": POOL_WAIT_SECONDS,
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "connect_args": {
+            "application_name": application_name,
+            "connect_timeout": 2,
+            "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
+            "keepalives_idle": 15,
+            "tcp_user_timeout": 5000,
+        },
+    }
+
+
+def sqlite_options(url: str) -> dict[str, Any]:
+    if make_url(url).database in (None, "", ":memory:"):
+        return {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+    return {"connect_args": {"timeout": BUSY_TIMEOUT_MS / 1000}}
+
+
+def prepare(engine: Engine) -> None:
+    """Makes SQLite durable and its transactions explicit; leaves PostgreSQL as it is.
+
+    A transaction that will write says so at its begin: SQLite refuses at once to upgrade
+    one that began as a reader while another process writes.
+    """
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def transaction(session: Session | scoped_session[Session]) -> Iterator[None]:
+    """Runs one write transaction: committed at the end, rolled back on any error."""
+    session.rollback()  # ends a read transaction, which SQLite could not upgrade
+    session.connection(execution_options={"writes": True})
+    try:
+        yield
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+
+
+def check(engine: Engine) -> None:
+    """Raises if the database doesn't answer."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
+def install(app: Flask) -> None:
+    """Answers 503 when the database is down or too slow, and never a 500 for it."""
+    for error in (OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(error, lambda each: answer_to(unavailable(each)))
+
+
+def unavailable(error: Exception) -> Problem:
+    """Returns what a database error means to a caller."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(cause, psycopg2.errors.QueryCanceled):
+        return Unavailable("This took too long: narrow the range or add a filter.", retry_after=5)
+    return Unavailable("The database is not answering right now.", retry_after=2)

@@ -1,0 +1,51 @@
+"""How often one account, key or address may call."""
+
+from __future__ import annotations
+
+from flask import Flask, current_app, g
+from flask_limiter import Limiter
+
+from chassis.auth import optional_caller
+from chassis.client_address import client_address, throttle_key
+from chassis.config import Settings
+
+OPEN_ALWAYS = ("health", "live", "metrics")
+
+
+def install(app: Flask, settings: Settings) -> Limiter | None:
+    """Counts every call by its caller, over all workers where Redis is configured."""
+    if settings.api_calls_per_minute == 0:
+        return None
+    limiter = Limiter(
+        by_caller,
+        app=app,
+        application_limits=[f"{settings.api_calls_per_minute} per minute"],
+        storage_uri=settings.redis_url or "memory://",
+        key_prefix=f"footfall-{settings.service}",
+        # Without Redis a limit is still held, by each worker for itself.
+        in_memory_fallback_enabled=bool(settings.redis_url),
+        swallow_errors=True,
+        headers_enabled=False,
+    )
+    for name in OPEN_ALWAYS:
+        limiter.exempt(app.view_functions[f"chassis.{name}"])
+    return limiter
+
+
+def by_caller() -> str:
+    """Returns whom a call counts for: the account or key, else the address."""
+    caller = optional_caller()
+    return f"{caller.kind}:{caller.subject}" if caller else by_address()
+
+
+def by_address() -> str:
+    """Returns the address a call counts for; an IPv6 one by its /64."""
+    return "address:" + throttle_key(request_address())
+
+
+def request_address() -> str:
+    """Returns the address of the current request, as far as it can be believed."""
+    if "client_address" not in g:
+        g.client_address = client_address(current_app.extensions.get("client_address_secret"))
+    address: str = g.client_address
+    return address

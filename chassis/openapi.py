@@ -1,0 +1,216 @@
+"""`/openapi.json` and `/docs`, written from what the routes themselves declare."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, jsonify, render_template, send_from_directory
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from werkzeug.routing import Rule
+
+from chassis.api import Operation
+from chassis.auth import Access, access_of, public
+from chassis.errors import (
+    BadRequest,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Problem,
+    TooLarge,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from chassis.schema import ProblemDocument
+
+REFERENCE = "#/components/schemas/{model}"
+PARAMETER = re.compile(r"<(?:(?P<kind>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
+
+
+def install(app: Flask, *, title: str, version: str, description: str) -> None:
+    """Serves the document and its reading page, once all routes are registered."""
+    about = {"title": title, "version": version, "description": description}
+    pages = Blueprint("docs", __name__, template_folder="templates")
+
+    @pages.get("/openapi.json")
+    @public
+    def openapi() -> Response:
+        return jsonify(document(app, about))
+
+    @pages.get("/docs")
+    @public
+    def docs() -> str:
+        return render_template("docs.html", document=document(app, about))
+
+    @pages.get("/docs.css")
+    @public
+    def stylesheet() -> Response:
+        return send_from_directory(Path(__file__).parent / "static", "docs.css")
+
+    app.register_blueprint(pages)
+
+
+def document(app: Flask, about: dict[str, str]) -> dict[str, Any]:
+    """Returns the OpenAPI 3.1 document of all routes made with `@api`."""
+    routes = [
+        (rule, operation)
+        for rule in app.url_map.iter_rules()
+        if (operation := operation_of(app, rule))
+    ]
+    schemas, definitions = schemas_of(routes)
+    paths: dict[str, Any] = {}
+    for rule, operation in sorted(routes, key=lambda each: each[0].rule):
+        entry = paths.setdefault(openapi_path(rule), {})
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            entry[method.lower()] = described(app, rule, method, operation, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": about,
+        "servers": [{"url": "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def operation_of(app: Flask, rule: Rule) -> Operation | None:
+    return getattr(app.view_functions[rule.endpoint], "operation", None)
+
+
+Schemas = dict[tuple[type[BaseModel], str], dict[str, Any]]
+
+
+def schemas_of(routes: list[tuple[Rule, Operation]]) -> tuple[Schemas, dict[str, Any]]:
+    """Returns a reference for each model and mode, and the definitions they point to."""
+    wanted: list[tuple[type[BaseModel], Any]] = [(ProblemDocument, "serialization")]
+    for _, operation in routes:
+        wanted += [(each, "validation") for each in (operation.body, operation.form) if each]
+        wanted += [(each, "serialization") for each in operation.answers.values() if is_model(each)]
+    unique = list(dict.fromkeys(wanted))
+    references, definitions = models_json_schema(unique, ref_template=REFERENCE)
+    return references, definitions.get("$defs", {})  # type: ignore[return-value]
+
+
+def is_model(answer: Any) -> bool:
+    return isinstance(answer, type) and issubclass(answer, BaseModel)
+
+
+def openapi_path(rule: Rule) -> str:
+    return PARAMETER.sub(lambda match: "{" + match["name"] + "}", rule.rule)
+
+
+def described(
+    app: Flask, rule: Rule, method: str, operation: Operation, schemas: Schemas
+) -> dict[str, Any]:
+    view = app.view_functions[rule.endpoint]
+    summary, _, rest = (view.__doc__ or rule.endpoint).strip().partition("\n")
+    access = access_of(app, rule.endpoint)
+    entry: dict[str, Any] = {
+        "operationId": f"{rule.endpoint.replace('.', '_')}_{method.lower()}",
+        "summary": summary.rstrip("."),
+        "description": " ".join(rest.split()),
+        "tags": [rule.endpoint.partition(".")[0]],
+        "parameters": [*path_parameters(rule), *query_parameters(operation)],
+        "responses": responses(operation, access, schemas),
+        "security": [{}] if access.everybody else [{"bearer": sorted(access.scopes)}],
+    }
+    if content := request_content(operation, schemas):
+        entry["requestBody"] = {"required": True, "content": content}
+    return entry
+
+
+def path_parameters(rule: Rule) -> list[dict[str, Any]]:
+    kinds: dict[str | None, dict[str, Any]] = {
+        "id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+        "uuid": {"type": "string", "format": "uuid"},
+    }
+    return [
+        {
+            "name": match["name"],
+            "in": "path",
+            "required": True,
+            "schema": kinds.get(match["kind"], {"type": "string"}),
+        }
+        for match in PARAMETER.finditer(rule.rule)
+    ]
+
+
+def query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    """Returns one parameter for a field; prefixed fields are deep objects by name."""
+    if operation.query is None:
+        return []
+    schema = operation.query.model_json_schema(ref_template=REFERENCE)
+    required = schema.get("required", [])
+    gathered = set(operation.query.prefixed.values())
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": name in required,
+            "description": field.get("description", ""),
+            "schema": field,
+        }
+        for name, field in schema.get("properties", {}).items()
+        if name not in gathered
+    ]
+
+
+def request_content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    if operation.form:
+        return {"application/x-www-form-urlencoded": content(operation.form, schemas)}
+    if operation.body:
+        known = content(operation.body, schemas)
+        return {
+            kind: known if kind[-4:] == "json" else {"schema": {"type": "string"}}
+            for kind in operation.media_types
+        }
+    return {}
+
+
+def content(model: type[BaseModel], schemas: Schemas, mode: str = "validation") -> dict[str, Any]:
+    return {"schema": schemas[model, mode]}
+
+
+def responses(operation: Operation, access: Access, schemas: Schemas) -> dict[str, Any]:
+    entries = {
+        str(status): answer_entry(operation, answer, schemas)
+        for status, answer in operation.answers.items()
+    }
+    problem = {"application/problem+json": content(ProblemDocument, schemas, "serialization")}
+    for error in possible_errors(operation, access):
+        entries.setdefault(str(error.status), {"description": error.title, "content": problem})
+    return entries
+
+
+def answer_entry(operation: Operation, answer: Any, schemas: Schemas) -> dict[str, Any]:
+    entry: dict[str, Any] = {"description": "As asked"}
+    if is_model(answer):
+        entry["content"] = {
+            kind: content(answer, schemas, "serialization") for kind in operation.answer_types
+        }
+    elif answer is not None:
+        entry["content"] = {kind: {"schema": {}} for kind in operation.answer_types}
+    return entry
+
+
+def possible_errors(operation: Operation, access: Access) -> list[type[Problem]]:
+    """Returns what a route declares and what every route of its kind may answer."""
+    found: list[type[Problem]] = [
+        *operation.errors,
+        BadRequest,
+        TooManyRequests,
+        Unavailable,
+    ]
+    if not access.everybody:
+        found += [Unauthenticated, Forbidden]
+    if operation.query or operation.body or operation.form:
+        found.append(Invalid)
+    if operation.body or operation.form:
+        found += [TooLarge, UnsupportedMediaType]
+    return [*found, NotFound]

@@ -1,0 +1,53 @@
+"""The base of every body, query and answer, and the types that several share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+
+LARGEST_ID = 2**63 - 1
+
+
+def rfc3339(moment: datetime) -> str:
+    """Returns the moment in UTC with `Z`, microseconds only where there are some."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
+Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+
+
+class Model(BaseModel):
+    """A JSON object: unknown fields are refused, and `"5"` is not 5."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Query(BaseModel):
+    """A query string or form: unknown names are refused; numbers come as text.
+
+    `prefixed` maps a prefix to the field that gathers such names as a dict.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    prefixed: ClassVar[dict[str, str]] = {}
+
+
+class FieldProblem(Model):
+    """One complaint."""
+
+    field: str
+    message: str
+
+
+class ProblemDocument(Model):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str | None
+    errors: list[FieldProblem] | None = None

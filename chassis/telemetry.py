@@ -1,0 +1,168 @@
+"""JSON logs, Prometheus metrics and request ids, the same in every app."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+import uuid
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+import structlog
+from flask import Flask, Request, Response, g, request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_flask_exporter import PrometheusMetrics
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+QUIET = ("/health", "/metrics")
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Returns a logger that writes one JSON object a line."""
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger(source=name)
+    return logger
+
+
+def configure_logging(service: str, level: str) -> None:
+    """Sends our logs and the libraries' to stdout, one JSON object a line."""
+    structlog.configure(
+        processors=[*steps(service), structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(json_formatter(service))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+def steps(service: str) -> list[Any]:
+    """Returns what turns one log call into the fields of its line."""
+
+    def identify(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        return {"service": service, "request_id": None, "user_id": None, **event}
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        identify,
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+    ]
+
+
+def json_formatter(service: str) -> logging.Formatter:
+    """Returns a formatter that gives the libraries' log lines the shape of ours."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=steps(service),
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+class KnownMethods:
+    """WSGI layer: a made-up method reaches Flask (and a metric's label) as `UNKNOWN`."""
+
+    def __init__(self, wsgi_app: Any) -> None:
+        self.wsgi_app = wsgi_app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ.get("REQUEST_METHOD") not in METHODS:
+            environ["REQUEST_METHOD"] = "UNKNOWN"
+        answer: Iterable[bytes] = self.wsgi_app(environ, start_response)
+        return answer
+
+
+def install_request_log(app: Flask) -> None:
+    """Gives each request its id, and one log line when it is answered."""
+    log = get_logger("request")
+
+    @app.before_request
+    def begin() -> None:
+        g.started = time.perf_counter()
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id)
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        response.headers["X-Request-ID"] = g.get("request_id", "")
+        if not request.path.startswith(QUIET):
+            log.info("request", **summary(response))
+        return response
+
+
+def summary(response: Response) -> dict[str, Any]:
+    caller = g.get("caller")
+    return {
+        "method": request.method,
+        "route": route(request),
+        "status": response.status_code,
+        "duration_ms": round((time.perf_counter() - g.get("started", 0)) * 1000, 2),
+        "user_id": getattr(caller, "user_id", None),
+    }
+
+
+def route(of: Request) -> str:
+    """Returns the route template, so that no path an outsider makes up becomes a label."""
+    return str(of.url_rule) if of.url_rule else "unmatched"
+
+
+def url_rule(of: Request) -> str:
+    """Names the metric label; the exporter takes the function's name for it."""
+    return route(of)
+
+
+def multiprocess() -> bool:
+    """Whether several workers share their metrics through files."""
+    return bool(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+
+
+def install_metrics(app: Flask, collectors: Iterable[Collector] = ()) -> None:
+    """Counts requests by route template; `/metrics` answers for all workers together."""
+    # Several apps may live in one process (tests do that): each has its own registry.
+    registry = CollectorRegistry()
+    PrometheusMetrics(
+        app,
+        path=None,
+        registry=registry,
+        group_by=url_rule,
+        buckets=BUCKETS,
+        excluded_paths=["^/metrics$", "^/health"],
+    )
+    app.extensions["metrics.registry"] = registry
+    app.extensions["metrics.collectors"] = list(collectors)
+
+
+def metrics_registry(app: Flask) -> CollectorRegistry:
+    """Returns the registry that an app's own counters and histograms belong to."""
+    registry: CollectorRegistry = app.extensions["metrics.registry"]
+    return registry
+
+
+def exposition(app: Flask) -> bytes:
+    """Returns the text that Prometheus scrapes: all workers, then what is asked just now."""
+    registry = metrics_registry(app)
+    if multiprocess():
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(registry)
+    asked = CollectorRegistry()
+    for collector in app.extensions["metrics.collectors"]:
+        asked.register(collector)
+    return text + generate_latest(asked)

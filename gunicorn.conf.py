@@ -1,0 +1,84 @@
+"""How gunicorn runs each of the three apps; read from the working directory by itself."""
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+worker_class = "gthread"
+workers = int(os.environ.get("WEB_WORKERS", "2"))
+threads = int(os.environ.get("WEB_THREADS", "8"))
+timeout = 30
+graceful_timeout = int(os.environ.get("WEB_GRACEFUL_SECONDS", "20"))
+keepalive = 75  # above a proxy's 60 s, so that the proxy is the one to close
+max_requests = int(os.environ.get("WEB_MAX_REQUESTS", "0"))
+max_requests_jitter = max_requests // 10
+limit_request_line = 8190
+limit_request_fields = 64
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+accesslog = None  # each app logs its requests itself, as JSON
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# On by default, and a second service of the same user would take the first one's over.
+control_socket_disable = True
+
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": "INFO", "handlers": ["stdout"]},
+    "loggers": {
+        "gunicorn.error": {"level": "INFO", "handlers": ["stdout"], "propagate": False},
+    },
+    "handlers": {
+        "stdout": {
+            "class": "logging.StreamHandler",
+            "formatter": "json",
+            "stream": "ext://sys.stdout",
+        },
+    },
+    "formatters": {"json": {"()": "chassis.telemetry.json_formatter", "service": "gunicorn"}},
+}
+
+
+def metrics_directory():
+    """Returns the directory in which this server's workers share their metrics, emptied."""
+    if given := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        shutil.rmtree(given, ignore_errors=True)
+        Path(given).mkdir(parents=True, exist_ok=True)
+        return given
+    made = tempfile.mkdtemp(prefix="footfall-metrics-")
+    master = os.getpid()
+    atexit.register(lambda: os.getpid() == master and shutil.rmtree(made, ignore_errors=True))
+    return made
+
+
+# Before any app imports prometheus_client, and once: a reload reads this file again.
+if os.environ.get("FOOTFALL_METRICS_OWNER") != str(os.getpid()):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_directory()
+    os.environ["FOOTFALL_METRICS_OWNER"] = str(os.getpid())
+
+
+def child_exit(server, worker):
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
+
+
+def post_worker_init(worker):
+    """Lets a thread of its own wait for clients that keep a closed connection open.
+
+    gthread waits on its main loop, up to 2 s for each: ten such sockets would stall a
+    worker for 20 s.
+    """
+    from gunicorn.workers.gthread import TConn
+
+    close = TConn.close
+
+    def close_aside(connection, graceful=False):
+        if graceful:
+            threading.Thread(target=close, args=(connection, True), daemon=True).start()
+        else:
+            close(connection)
+
+    TConn.close = close_aside
