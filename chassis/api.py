@@ -39,6 +39,7 @@ class Operation:
     form: type[BaseModel] | None = None
     errors: tuple[type[Problem], ...] = ()
     raw: bool = False
+    optional: bool = False
     media_types: tuple[str, ...] = ("application/json",)
     answer_types: tuple[str, ...] = field(default=("application/json",))
 
@@ -51,6 +52,7 @@ def api(
     form: type[BaseModel] | None = None,
     errors: Iterable[type[Problem]] = (),
     body_raw: bool = False,
+    body_optional: bool = False,
     media_types: tuple[str, ...] = ("application/json",),
     answer_types: tuple[str, ...] = ("application/json",),
     etag: bool = False,
@@ -59,10 +61,18 @@ def api(
 
     The view returns a model, a dict, a list, a Response, or one of these with a status;
     the first status in `answers` is the usual one. `body_raw` passes the bytes as `raw`
-    and only documents `body`. `etag` honours If-None-Match by the body's digest.
+    and only documents `body`; without a body, `body_optional` passes the model's defaults. `etag` honours If-None-Match by the body's digest.
     """
     operation = Operation(
-        answers, body, query, form, tuple(errors), body_raw, media_types, answer_types
+        answers=answers,
+        body=body,
+        query=query,
+        form=form,
+        errors=tuple(errors),
+        raw=body_raw,
+        optional=body_optional,
+        media_types=media_types,
+        answer_types=answer_types,
     )
 
     def decorate(view: View) -> View:
@@ -87,7 +97,8 @@ def given(operation: Operation) -> dict[str, Any]:
     if operation.raw:
         values["raw"] = request.get_data(cache=False)
     elif operation.body:
-        values["body"] = parse_body(operation.body)
+        absent = operation.optional and not request.get_data()
+        values["body"] = operation.body() if absent else parse_body(operation.body)
     return values
 
 
@@ -95,7 +106,7 @@ def parse_body(model: type[Body]) -> Body:
     """Returns the JSON body as `model`; 400 or 415 if it is none, 422 with all complaints."""
     if not request.is_json:
         raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
-    data = request.get_data(cache=False)
+    data = request.get_data()
     document = json_object(data)
     complaints = unstorable(document)
     try:

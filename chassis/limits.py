@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from flask import Flask, current_app, g
-from flask_limiter import Limiter
+from flask_limiter import Limiter, RateLimitExceeded
 
 from chassis.auth import optional_caller
 from chassis.client_address import client_address, throttle_key
 from chassis.config import Settings
+from chassis.errors import TooManyRequests
+from chassis.problems import answer_to
 
 OPEN_ALWAYS = ("health", "live", "metrics")
 
 
-def install(app: Flask, settings: Settings) -> Limiter | None:
+def install(app: Flask, settings: Settings) -> None:
     """Counts every call by its caller, over all workers where Redis is configured."""
-    if settings.api_calls_per_minute == 0:
-        return None
+    calls = settings.api_calls_per_minute
     limiter = Limiter(
         by_caller,
         app=app,
-        application_limits=[f"{settings.api_calls_per_minute} per minute"],
+        application_limits=[f"{calls} per minute"] if calls else [],
         storage_uri=settings.redis_url or "memory://",
         key_prefix=f"footfall-{settings.service}",
         # Without Redis a limit is still held, by each worker for itself.
@@ -29,7 +33,14 @@ def install(app: Flask, settings: Settings) -> Limiter | None:
     )
     for name in OPEN_ALWAYS:
         limiter.exempt(app.view_functions[f"chassis.{name}"])
-    return limiter
+    app.extensions["limits"] = limiter
+
+
+def limit_route(app: Flask, endpoint: str, limit: str) -> None:
+    """Counts the calls of one registered route by address, beside the limit on all calls."""
+    limiter: Limiter = app.extensions["limits"]
+    view = app.view_functions[endpoint]
+    app.view_functions[endpoint] = limiter.limit(limit, key_func=by_address)(view)
 
 
 def by_caller() -> str:

@@ -121,7 +121,7 @@ def described(
         "security": [{}] if access.everybody else [{"bearer": sorted(access.scopes)}],
     }
     if content := request_content(operation, schemas):
-        entry["requestBody"] = {"required": True, "content": content}
+        entry["requestBody"] = {"required": not operation.optional, "content": content}
     return entry
 
 
