@@ -61,7 +61,8 @@ def api(
 
     The view returns a model, a dict, a list, a Response, or one of these with a status;
     the first status in `answers` is the usual one. `body_raw` passes the bytes as `raw`
-    and only documents `body`; without a body, `body_optional` passes the model's defaults. `etag` honours If-None-Match by the body's digest.
+    and only documents `body`; without a body, `body_optional` passes the model's defaults.
+    `etag` honours If-None-Match by the body's digest.
     """
     operation = Operation(
         answers=answers,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 from flask import Flask, current_app, g
 from flask_limiter import Limiter, RateLimitExceeded
@@ -34,13 +35,22 @@ def install(app: Flask, settings: Settings) -> None:
     for name in OPEN_ALWAYS:
         limiter.exempt(app.view_functions[f"chassis.{name}"])
     app.extensions["limits"] = limiter
+    app.register_error_handler(RateLimitExceeded, lambda _: answer_to(exceeded(limiter)))
+
+
+def exceeded(limiter: Limiter) -> TooManyRequests:
+    """Returns the refusal, with the seconds until the caller may come again."""
+    reached = limiter.current_limit
+    wait = math.ceil(reached.reset_at - time.time()) if reached else 1
+    return TooManyRequests("Too many requests: wait a moment.", retry_after=wait)
 
 
 def limit_route(app: Flask, endpoint: str, limit: str) -> None:
     """Counts the calls of one registered route by address, beside the limit on all calls."""
     limiter: Limiter = app.extensions["limits"]
     view = app.view_functions[endpoint]
-    app.view_functions[endpoint] = limiter.limit(limit, key_func=by_address)(view)
+    counted: Any = limiter.limit(limit, key_func=by_address)(view)
+    app.view_functions[endpoint] = counted
 
 
 def by_caller() -> str:

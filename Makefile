@@ -1,0 +1,68 @@
+# `make` alone lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+RECENT := import sys; sys.version_info >= (3, 11) or sys.exit("footfall: Python 3.11 or newer is needed; %s is %s." % (sys.executable, sys.version.split()[0]))
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test test-unit check lint format bench screenshots lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+run: .venv/run ## start everything on SQLite files under var/
+	@$(BIN)/python ops/run.py
+
+demo: .venv/run ## the same under var/demo/, with an admin and 90 days of sample events
+	@$(BIN)/python ops/run.py --home var/demo --demo
+
+test: .venv/dev ## every test; real PostgreSQL, Valkey and Chromium included
+	@$(BIN)/python ops/test_setup.py
+	@$(PYTEST) -n 2 --dist loadfile
+
+test-unit: .venv/dev ## the quick tests alone
+	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/test_architecture.py
+
+check: .venv/dev lint test ## what CI runs: lint, types, import contracts, templates, tests
+
+lint: .venv/dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/djlint --check --lint --quiet templates chassis/templates
+
+format: .venv/dev ## rewrite the code in the one style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/djlint --reformat --quiet templates chassis/templates || true
+
+bench: .venv/dev ## the benchmarks, side by side with peers, as a table of ratios
+	@$(BIN)/python -m benchmarks
+
+screenshots: .venv/dev ## pictures of every page, under var/screenshots/
+	@$(BIN)/python ops/test_setup.py
+	@$(BIN)/python -m tests.e2e.screenshots
+
+lock: .venv/dev ## resolve the requirements anew
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile $(LOCK) --extra users --extra analytics --extra dashboard --extra run pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile $(LOCK) --all-extras -c requirements.txt pyproject.toml -o requirements-dev.txt
+LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+clean: ## remove the environment; data under var/ stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+
+.venv/run: requirements.txt | .venv/bin/python
+	@echo "Installing what Footfall needs into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt || { echo "footfall: the packages could not be installed; see above." >&2; exit 1; }
+	@touch $@
+
+.venv/dev: requirements-dev.txt | .venv/bin/python
+	@echo "Installing what Footfall and its tests need into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt || { echo "footfall: the packages could not be installed; see above." >&2; exit 1; }
+	@touch $@
+
+.venv/bin/python:
+	@$(PYTHON) -c '$(RECENT)'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "footfall: $(PYTHON) could not make a virtual environment; Debian has that in python3-venv." >&2; exit 1; }

@@ -1,0 +1,243 @@
+"""Runs the whole platform on this machine: secrets -> migrations -> processes -> address.
+
+    python ops/run.py [--home var] [--demo]
+
+All it keeps is under its home: SQLite files, keys, sessions, mail. Settings come from the
+environment, then from `.env`, then from what it makes itself on the first run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from honcho import manager as honcho
+from honcho.environ import parse, parse_procfile
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
+PATIENCE_SECONDS = 60
+honcho.KILL_WAIT = 4
+
+
+def main() -> int:
+    options = arguments()
+    home = (ROOT / options.home).resolve()
+    try:
+        environment = settings(home)
+        refuse_taken_ports(environment)
+        fetch_browser_libraries(environment)
+        migrate(environment)
+    except SetupError as error:
+        print(f"footfall: {error}", file=sys.stderr)
+        return 1
+    return run(environment, home, demo=options.demo)
+
+
+class SetupError(Exception):
+    """The platform can't start; the text is one sentence for whoever started it."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--home", default="var", help="where everything is kept (var)")
+    parser.add_argument("--demo", action="store_true", help="load 90 days of sample events")
+    return parser.parse_args()
+
+
+def settings(home: Path) -> dict[str, str]:
+    """Returns the environment of all processes; makes what is missing under `home`."""
+    for folder in (home, home / "secrets"):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    given = {**dotenv(), **os.environ}
+    ports = {name: given.get(f"{name.upper()}_PORT", usual) for name, usual in PORTS.items()}
+    host = given.get("BIND_HOST", "127.0.0.1")
+    urls = {name: f"http://{reachable(host)}:{port}" for name, port in ports.items()}
+    usual = {
+        "BIND_HOST": host,
+        **{f"{name.upper()}_PORT": port for name, port in ports.items()},
+        "USERS_DATABASE_URL": f"sqlite:///{home}/users.db",
+        "ANALYTICS_DATABASE_URL": f"sqlite:///{home}/analytics.db",
+        "USERS_URL": urls["users"],
+        "ANALYTICS_URL": urls["analytics"],
+        "PUBLIC_URL": urls["dashboard"],
+        "SESSION_DIR": f"{home}/sessions",
+        "MAIL_DIR": f"{home}/mail",
+        "REGISTRATION": "open",
+        "WEB_WORKERS": "1",
+        "WEB_GRACEFUL_SECONDS": "3",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(ROOT),
+        **made_secrets(home / "secrets", given),
+    }
+    # The first account may become the admin only where no stranger can be first.
+    if reachable(host) == host == "127.0.0.1":
+        usual["FIRST_ACCOUNT_IS_ADMIN"] = "true"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"
+    return {**usual, **given, "PATH": path}
+
+
+def dotenv() -> dict[str, str]:
+    path = ROOT / ".env"
+    return dict(parse(path.read_text())) if path.exists() else {}
+
+
+def reachable(host: str) -> str:
+    """Returns the address at which this machine reaches what listens on `host`."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104
+
+
+def made_secrets(folder: Path, given: dict[str, str]) -> dict[str, str]:
+    """Returns NAME_FILE for each secret that nobody set, made on the first run."""
+    makers: dict[str, Callable[[], str]] = {
+        "SECRET_KEY": lambda: secrets.token_hex(32),
+        "CLIENT_ADDRESS_SECRET": lambda: secrets.token_hex(32),
+        "JWT_PRIVATE_KEY": new_private_key,
+    }
+    files = {}
+    for name, make in makers.items():
+        if name in given or f"{name}_FILE" in given:
+            continue
+        path = folder / name.lower()
+        if not path.exists():
+            write_secret(path, make())
+        files[f"{name}_FILE"] = str(path)
+    return files
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Writes the file whole or not at all, readable by its owner alone."""
+    half = path.with_suffix(".new")
+    half.touch(mode=0o600)
+    half.write_text(text + "\n")
+    half.rename(path)
+
+
+def new_private_key() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def refuse_taken_ports(environment: dict[str, str]) -> None:
+    for name in PORTS:
+        variable = f"{name.upper()}_PORT"
+        port = environment[variable]
+        if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            raise SetupError(f"{variable}={port} is not a port: use a number from 1 to 65535.")
+        if taken(environment["BIND_HOST"], int(port)):
+            raise SetupError(
+                f"port {port} for {name} is in use: end what listens there, or choose another "
+                f"with {variable}=…"
+            )
+
+
+def taken(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def fetch_browser_libraries(environment: dict[str, str]) -> None:
+    step("browser libraries", [sys.executable, "ops/browser_libraries.py"], environment)
+
+
+def migrate(environment: dict[str, str]) -> None:
+    for section in ("users", "analytics"):
+        command = [sys.executable, "-m", "alembic", "-n", section, "upgrade", "head"]
+        step(f"the migration of the {section} database", command, environment)
+
+
+def step(what: str, command: list[str], environment: dict[str, str]) -> None:
+    """Runs a command; raises SetupError with the last line it wrote if it fails."""
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
+        raise SetupError(f"{what} failed: {said[-1]}")
+
+
+def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
+    """Runs all processes until one ends or Ctrl-C; returns 0 for the latter."""
+    with (home / "footfall.log").open("a") as log:
+        manager = honcho.Manager(Printer(log))
+        commands = parse_procfile((ROOT / "Procfile").read_text()).processes
+        for name, command in commands.items():
+            manager.add_process(name, command, env=environment, cwd=str(ROOT))
+        announcer = threading.Thread(
+            target=announce, args=(manager, environment, home, demo), daemon=True
+        )
+        announcer.start()
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        manager.loop()
+    if manager.returncode in (130, 143):
+        print("\nFootfall has stopped; the data stays under", home)
+        return 0
+    ended = next((n for n, p in manager._processes.items() if p.get("returncode")), "a process")
+    print(f"footfall: {ended} ended by itself; see {home}/footfall.log", file=sys.stderr)
+    return 1
+
+
+class Printer:
+    """Keeps what the processes write in a log file, so that the address stays in sight."""
+
+    width = 0
+
+    def __init__(self, log: object) -> None:
+        self.log = log
+
+    def write(self, message: object) -> None:
+        data = message.data  # type: ignore[attr-defined]
+        text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
+        self.log.write(f"{message.name}: {text.rstrip()}\n")  # type: ignore[attr-defined]
+        self.log.flush()  # type: ignore[attr-defined]
+
+
+def announce(manager: honcho.Manager, environment: dict[str, str], home: Path, demo: bool) -> None:
+    """Prints the address once all three apps are ready; ends them all if they don't get so."""
+    urls = [environment[name] for name in ("USERS_URL", "ANALYTICS_URL", "PUBLIC_URL")]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not all(healthy(url) for url in urls):
+        if time.monotonic() > deadline:
+            print("footfall: the apps did not get ready within a minute.", file=sys.stderr)
+            manager.terminate()
+            return
+        time.sleep(0.1)
+    if demo:
+        loader = [sys.executable, "ops/demo.py", "--home", str(home)]
+        if subprocess.run(loader, cwd=ROOT, env=environment, check=False).returncode:
+            manager.terminate()
+            return
+    print(f"\n  Footfall is running: {environment['PUBLIC_URL']}", flush=True)
+    print(f"  Logs: {home}/footfall.log. Ctrl-C stops everything.\n", flush=True)
+
+
+def healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

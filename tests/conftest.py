@@ -1,0 +1,59 @@
+"""What every test may use: real servers, started once, and databases of their own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.servers import PostgresServer, valkey
+
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[Callable[[str], str]]:
+    """Yields how to address a database of the test server (or of TEST_POSTGRES_URL)."""
+    if given := os.environ.get("TEST_POSTGRES_URL"):
+        yield lambda name: given.rsplit("/", 1)[0] + f"/{name}"
+        return
+    with PostgresServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def new_postgres_database(postgres_url: Callable[[str], str]) -> Callable[[], str]:
+    """Returns a function that makes an empty PostgreSQL database and returns its URL."""
+    import psycopg2
+
+    def make() -> str:
+        name = f"footfall_{os.getpid()}_{next(numbers)}"
+        connection = psycopg2.connect(postgres_url("postgres"))
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name}")
+        connection.close()
+        return postgres_url(name)
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Returns an empty database on each engine in turn; SQLite's is in memory."""
+    if request.param == "sqlite":
+        return "sqlite://"
+    make: Callable[[], str] = request.getfixturevalue("new_postgres_database")
+    return make()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Yields a real Valkey server's address (or TEST_REDIS_URL)."""
+    if given := os.environ.get("TEST_REDIS_URL"):
+        yield given
+        return
+    with valkey() as (address, _process):
+        yield address

