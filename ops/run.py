@@ -30,6 +30,7 @@ from honcho.environ import parse, parse_procfile
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
 PATIENCE_SECONDS = 60
+INTERRUPTED = (130, 143)
 honcho.KILL_WAIT = 4
 
 
@@ -179,22 +180,35 @@ def step(what: str, command: list[str], environment: dict[str, str]) -> None:
 def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
     """Runs all processes until one ends or Ctrl-C; returns 0 for the latter."""
     with (home / "footfall.log").open("a") as log:
-        manager = honcho.Manager(Printer(log))
-        commands = parse_procfile((ROOT / "Procfile").read_text()).processes
-        for name, command in commands.items():
-            manager.add_process(name, command, env=environment, cwd=str(ROOT))
-        announcer = threading.Thread(
-            target=announce, args=(manager, environment, home, demo), daemon=True
-        )
-        announcer.start()
+        platform = Platform(Printer(log))
+        for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
+            platform.add_process(name, command, env=environment, cwd=str(ROOT))
+        threading.Thread(
+            target=announce, args=(platform, environment, home, demo), daemon=True
+        ).start()
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        manager.loop()
-    if manager.returncode in (130, 143):
-        print("\nFootfall has stopped; the data stays under", home)
+        platform.loop()
+    if platform.returncode in INTERRUPTED:
+        print(f"\nFootfall has stopped; the data stays under {home}.")
         return 0
-    ended = next((n for n, p in manager._processes.items() if p.get("returncode")), "a process")
-    print(f"footfall: {ended} ended by itself; see {home}/footfall.log", file=sys.stderr)
+    print(f"footfall: {platform.failure}; see {home}/footfall.log", file=sys.stderr)
     return 1
+
+
+class Platform(honcho.Manager):  # type: ignore[misc]
+    """The processes of the Procfile: when one ends, all do."""
+
+    trouble = ""
+
+    @property
+    def failure(self) -> str:
+        """Why all have ended although nobody asked for it."""
+        ended = [name for name, each in self._processes.items() if each.get("returncode")]
+        return self.trouble or f"{ended[0] if ended else 'a process'} ended by itself"
+
+    def give_up(self, trouble: str) -> None:
+        self.trouble = trouble
+        self.terminate()
 
 
 class Printer:
@@ -218,14 +232,13 @@ def announce(manager: honcho.Manager, environment: dict[str, str], home: Path, d
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not all(healthy(url) for url in urls):
         if time.monotonic() > deadline:
-            print("footfall: the apps did not get ready within a minute.", file=sys.stderr)
-            manager.terminate()
+            platform.give_up("the apps did not get ready within a minute")
             return
         time.sleep(0.1)
     if demo:
         loader = [sys.executable, "ops/demo.py", "--home", str(home)]
         if subprocess.run(loader, cwd=ROOT, env=environment, check=False).returncode:
-            manager.terminate()
+            platform.give_up("the sample events could not be loaded")
             return
     print(f"\n  Footfall is running: {environment['PUBLIC_URL']}", flush=True)
     print(f"  Logs: {home}/footfall.log. Ctrl-C stops everything.\n", flush=True)
