@@ -226,7 +226,7 @@ class Printer:
         self.log.flush()  # type: ignore[attr-defined]
 
 
-def announce(manager: honcho.Manager, environment: dict[str, str], home: Path, demo: bool) -> None:
+def announce(platform: Platform, environment: dict[str, str], home: Path, demo: bool) -> None:
     """Prints the address once all three apps are ready; ends them all if they don't get so."""
     urls = [environment[name] for name in ("USERS_URL", "ANALYTICS_URL", "PUBLIC_URL")]
     deadline = time.monotonic() + PATIENCE_SECONDS
