@@ -195,7 +195,7 @@ def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
     return 1
 
 
-class Platform(honcho.Manager):  # type: ignore[misc]
+class Platform(honcho.Manager):
     """The processes of the Procfile: when one ends, all do."""
 
     trouble = ""
