@@ -104,7 +104,7 @@ def prepare(engine: Engine) -> None:
 
 
 @contextmanager
-def transaction(session: Session | scoped_session[Session]) -> Iterator[None]:
+def transaction(session: Session | scoped_session[Any]) -> Iterator[None]:
     """Runs one write transaction: committed at the end, rolled back on any error."""
     session.rollback()  # ends a read transaction, which SQLite could not upgrade
     session.connection(execution_options={"writes": True})
