@@ -1,0 +1,1 @@
+"""Accounts: found, registered, changed and deleted; one use case, one transaction."""

@@ -1,0 +1,84 @@
+"""Accounts by their ids, by their names, and by search."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from chassis.errors import Conflict, FieldError, NotFound
+from users_app import names
+from users_app.models import User, db
+
+TAKEN = "is taken by another account"
+
+
+def account(user_id: int) -> User:
+    """Returns the account; raises NotFound."""
+    found = db.session.get(User, user_id)
+    if found is None:
+        raise no_such_account()
+    return found
+
+
+def locked(user_id: int) -> User:
+    """Returns the account as it is now, locked until the transaction ends; raises NotFound."""
+    query = select(User).where(User.id == user_id).with_for_update()
+    found = db.session.scalar(query.execution_options(populate_existing=True))
+    if found is None:
+        raise no_such_account()
+    return found
+
+
+def account_by_email(email: str) -> User | None:
+    """Returns the account with this address, however it is spelled."""
+    return db.session.scalar(select(User).where(User.email_key == names.key(email)))
+
+
+def accounts_before(
+    user_id: int | None,
+    limit: int,
+    *,
+    q: str | None = None,
+    role: str | None = None,
+    is_active: bool | None = None,
+) -> list[User]:
+    """Returns up to `limit` accounts older than the one given, newest first.
+
+    `q` is looked for, in any case, in email, username and full name.
+    """
+    query = select(User).order_by(User.id.desc())
+    if user_id is not None:
+        query = query.where(User.id < user_id)
+    if q:
+        query = query.where(User.search_text.contains(names.key(q), autoescape=True))
+    if role is not None:
+        query = query.where(User.role == role)
+    if is_active is not None:
+        query = query.where(User.is_active.is_(is_active))
+    return list(db.session.scalars(query.limit(limit)))
+
+
+def refuse_taken(email: str | None, username: str | None, *, but: int | None = None) -> None:
+    """Raises Conflict that names each of the two that another account has."""
+    wanted = {"email": email, "username": username}
+    columns = {"email": User.email_key, "username": User.username_key}
+    taken = []
+    for field, value in wanted.items():
+        if value is None:
+            continue
+        owner = db.session.scalar(select(User.id).where(columns[field] == names.key(value)))
+        if owner is not None and owner != but:
+            taken.append(field)
+    if taken:
+        raise conflict(taken)
+
+
+def conflict(fields: list[str]) -> Conflict:
+    """Returns the problem that names the fields taken."""
+    detail = " and ".join(fields).capitalize()
+    problem = Conflict(f"{detail} {'are' if len(fields) > 1 else 'is'} taken by another account.")
+    problem.errors = [FieldError(field, TAKEN) for field in fields]
+    return problem
+
+
+def no_such_account() -> NotFound:
+    return NotFound("There is no such account.")

@@ -1,0 +1,50 @@
+"""The audit trail: entries are added in the transaction of the change, and never touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, select
+
+from users_app import clock
+from users_app.models import AuditEntry, User, db
+from users_app.origin import Origin
+
+
+def record(action: str, account_id: int | None, origin: Origin, **details: Any) -> None:
+    """Adds an entry; `details` holds ids, roles and field names, never a person's data."""
+    db.session.add(
+        AuditEntry(
+            created_at=clock.now(),
+            action=action,
+            actor_id=origin.actor_id,
+            account_id=account_id,
+            address=origin.address,
+            request_id=origin.request_id,
+            details=details,
+        )
+    )
+
+
+def entries_before(entry_id: int | None, limit: int, **where: str | int | None) -> list[AuditEntry]:
+    """Returns up to `limit` entries older than the one given, newest first."""
+    query: Select[tuple[AuditEntry]] = select(AuditEntry).order_by(AuditEntry.id.desc())
+    if entry_id is not None:
+        query = query.where(AuditEntry.id < entry_id)
+    for column, value in where.items():
+        if value is not None:
+            query = query.where(getattr(AuditEntry, column) == value)
+    return list(db.session.scalars(query.limit(limit)))
+
+
+def entries_about(account_id: int) -> list[AuditEntry]:
+    """Returns every entry about one account, oldest first."""
+    query = select(AuditEntry).where(AuditEntry.account_id == account_id)
+    return list(db.session.scalars(query.order_by(AuditEntry.id)))
+
+
+def usernames(entries: list[AuditEntry]) -> dict[int, str]:
+    """Returns the present names of the accounts that the entries mention."""
+    ids = {each for entry in entries for each in (entry.actor_id, entry.account_id) if each}
+    found = db.session.execute(select(User.id, User.username).where(User.id.in_(ids)))
+    return {row.id: row.username for row in found}

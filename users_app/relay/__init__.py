@@ -1,0 +1,84 @@
+"""The relay, a process of its own: claim -> deliver => analytics -> settle; and the mails.
+
+Safe to run twice: a claim is a lease, and whatever is delivered twice is counted once.
+"""
+
+from __future__ import annotations
+
+import signal
+from threading import Event, Thread
+from types import FrameType
+
+from flask import Flask
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from chassis.telemetry import get_logger
+from users_app.models import db
+from users_app.relay import housekeeping, mailer, queue
+from users_app.relay.backoff import Backoff
+from users_app.relay.receiver import Receiver
+
+IDLE_SECONDS = 0.25
+DATABASE_PAUSE_SECONDS = 1.0
+HOUSEKEEPING_SECONDS = 600.0
+log = get_logger(__name__)
+
+
+def run(app: Flask) -> None:
+    """Delivers until SIGTERM or SIGINT; what is under way is finished first."""
+    stop = Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    mails = Thread(target=mail_loop, args=(app, stop), name="mails")
+    mails.start()
+    log.info("relay started", receiver=app.extensions["users"].settings.analytics_url)
+    event_loop(app, stop)
+    mails.join()
+    log.info("relay stopped")
+
+
+def event_loop(app: Flask, stop: Event) -> None:
+    """Claims, delivers and settles, for ever; backs off while analytics is not well."""
+    with app.app_context():
+        receiver = Receiver(app.extensions["users"].settings.analytics_url)
+        backoff = Backoff(receiver, stop)
+        while not stop.is_set():
+            try:
+                outcome = queue.deliver_some(receiver)
+            except (DBAPIError, PoolTimeout) as error:
+                survive(error, stop)
+                continue
+            if outcome is None:
+                stop.wait(IDLE_SECONDS)
+            else:
+                backoff.after(outcome.trouble)
+
+
+def mail_loop(app: Flask, stop: Event) -> None:
+    """Sends what is due, and now and then removes what has expired."""
+    with app.app_context():
+        tidy_in = 0.0
+        while not stop.is_set():
+            try:
+                sent = mailer.send_some()
+                if tidy_in <= 0:
+                    housekeeping.remove_expired()
+                    tidy_in = HOUSEKEEPING_SECONDS
+            except (DBAPIError, PoolTimeout) as error:
+                survive(error, stop)
+                continue
+            if not sent:
+                stop.wait(IDLE_SECONDS)
+                tidy_in -= IDLE_SECONDS
+
+
+def survive(error: Exception, stop: Event) -> None:
+    """Waits for the database to come back."""
+    db.session.rollback()
+    log.warning("the database is not answering", error=type(error).__name__)
+    stop.wait(DATABASE_PAUSE_SECONDS)

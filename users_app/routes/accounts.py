@@ -1,0 +1,123 @@
+"""`/users` and `/users/{id}`."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from chassis.api import api
+from chassis.auth import Caller, caller, public, requires, signed_in
+from chassis.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooManyRequests
+from chassis.pagination import decode_cursor
+from users_app import schemas
+from users_app.accounts import change, find
+from users_app.accounts import register as registration
+from users_app.origin import origin
+from users_app.routes.shapes import page
+
+routes = Blueprint("accounts", __name__)
+MANAGE = "accounts:manage"
+
+
+@routes.post("/users")
+@api(
+    body=schemas.Registration,
+    answers={201: schemas.Account},
+    errors=(Forbidden, Conflict, TooManyRequests),
+)
+@public
+def register(body: schemas.Registration) -> tuple[schemas.Account, int]:
+    """Register.
+
+    Open to anyone, to holders of an invite, or closed, as the installation is set up.
+    """
+    account = registration.register(**dict(body), origin=origin())
+    return shown(account), 201
+
+
+@routes.get("/users")
+@api(query=schemas.AccountQuery, answers={200: schemas.Page})
+@requires(MANAGE)
+def accounts(query: schemas.AccountQuery) -> schemas.Page:
+    """List and search accounts, newest first."""
+    before = decode_cursor(query.cursor, int)[0] if query.cursor else None
+    found = find.accounts_before(
+        before, query.limit + 1, q=query.q, role=query.role, is_active=query.is_active
+    )
+    return page(found, query, shown)
+
+
+@routes.get("/users/<id:user_id>")
+@api(answers={200: schemas.Account}, errors=(NotFound,))
+@signed_in
+def account(user_id: int) -> schemas.Account:
+    """Read an account: one's own, or as an admin any."""
+    refuse_foreign(user_id)
+    return shown(find.account(user_id))
+
+
+@routes.patch("/users/<id:user_id>")
+@api(
+    body=schemas.AccountChange,
+    answers={200: schemas.Account},
+    errors=(Forbidden, NotFound, Conflict),
+)
+@signed_in
+def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account:
+    """Change an account: one's own profile, or as an admin anything of any.
+
+    One's own email needs `current_password`, an admin's too.
+    """
+    refuse_foreign(user_id)
+    refuse_guarded(body)
+    return changed(user_id, body)
+
+
+@routes.delete("/users/<id:user_id>")
+@api(
+    body=schemas.DeletionByAnyone,
+    body_optional=True,
+    answers={204: None},
+    errors=(NotFound, Conflict, Invalid),
+)
+@signed_in
+def delete_account(user_id: int, body: schemas.DeletionByAnyone) -> ResponseReturnValue:
+    """Delete an account and its events: one's own with the password, or as an admin any."""
+    refuse_foreign(user_id)
+    if caller().user_id == user_id:
+        change.require_password(user_id, body.current_password, origin())
+    change.delete_account(user_id, origin())
+    return "", 204
+
+
+def changed(user_id: int, body: schemas.ProfileChange) -> schemas.Account:
+    """Returns the account after the change that its owner or an admin asked for."""
+    changes = body.changes()
+    own = caller().user_id == user_id
+    if own and "email" in changes and changes["email"] != find.account(user_id).email:
+        change.require_password(user_id, body.current_password, origin())
+    return shown(change.change_account(user_id, changes, origin()))
+
+
+def refuse_foreign(user_id: int) -> None:
+    """Raises NotFound for another's account: whether it exists is the admin's to know."""
+    who = caller()
+    if who.user_id != user_id and not is_admin(who):
+        raise find.no_such_account()
+
+
+def refuse_guarded(body: schemas.AccountChange) -> None:
+    guarded = sorted(body.model_fields_set.intersection(change.GUARDED))
+    if guarded and not is_admin(caller()):
+        problem = Forbidden("Only an admin may change this.")
+        problem.errors = [FieldError(field, "may be changed by an admin only") for field in guarded]
+        raise problem
+
+
+def is_admin(who: Caller) -> bool:
+    return who.may(MANAGE)
+
+
+def shown(account: object) -> schemas.Account:
+    """Returns the account as answered."""
+    return schemas.Account.model_validate(account, from_attributes=True)

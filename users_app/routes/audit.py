@@ -1,0 +1,41 @@
+"""`/audit`."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+
+from chassis.api import api
+from chassis.auth import requires
+from chassis.pagination import decode_cursor
+from users_app import audit, schemas
+from users_app.models import AuditEntry
+from users_app.routes.shapes import page
+
+routes = Blueprint("audit", __name__)
+
+
+@routes.get("/audit")
+@api(query=schemas.AuditQuery, answers={200: schemas.Page})
+@requires("accounts:manage")
+def entries(query: schemas.AuditQuery) -> schemas.Page:
+    """Read who did what to which account, newest first."""
+    before = decode_cursor(query.cursor, int)[0] if query.cursor else None
+    where = {"action": query.action, "actor_id": query.actor_id, "account_id": query.account_id}
+    found = audit.entries_before(before, query.limit + 1, **where)
+    usernames = audit.usernames(found)
+    return page(found, query, lambda entry: shown(entry, usernames))
+
+
+def shown(entry: AuditEntry, usernames: dict[int, str]) -> schemas.AuditAnswer:
+    return schemas.AuditAnswer(
+        id=entry.id,
+        created_at=entry.created_at,
+        action=entry.action,
+        actor_id=entry.actor_id,
+        actor_username=usernames.get(entry.actor_id or 0),
+        account_id=entry.account_id,
+        account_username=usernames.get(entry.account_id or 0),
+        address=entry.address,
+        request_id=entry.request_id,
+        details=entry.details,
+    )

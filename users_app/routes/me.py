@@ -1,0 +1,100 @@
+"""`/users/me`: one's own account, password and sessions."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from chassis.api import api
+from chassis.auth import Caller, caller, signed_in
+from chassis.database import transaction
+from chassis.errors import Conflict, Invalid, NotFound, TooManyRequests
+from users_app import audit, schemas, sessions
+from users_app.accounts import change, find
+from users_app.models import Session, db
+from users_app.origin import origin
+from users_app.routes.accounts import changed, shown
+
+routes = Blueprint("me", __name__, url_prefix="/users/me")
+
+
+def my_id() -> int:
+    """Returns the id of the account that calls."""
+    who: Caller = caller()
+    assert who.user_id is not None, "only users pass @signed_in"
+    return who.user_id
+
+
+def my_session() -> int:
+    """Returns the id of the session that calls."""
+    return int(caller().session_id or 0)
+
+
+@routes.get("")
+@api(answers={200: schemas.Account})
+@signed_in
+def me() -> schemas.Account:
+    """Read one's own account."""
+    return shown(find.account(my_id()))
+
+
+@routes.patch("")
+@api(body=schemas.ProfileChange, answers={200: schemas.Account}, errors=(Conflict,))
+@signed_in
+def change_me(body: schemas.ProfileChange) -> schemas.Account:
+    """Change one's own profile; a change of email needs `current_password`."""
+    return changed(my_id(), body)
+
+
+@routes.delete("")
+@api(body=schemas.Deletion, answers={204: None}, errors=(Conflict,))
+@signed_in
+def delete_me(body: schemas.Deletion) -> ResponseReturnValue:
+    """Delete one's own account, and have its events erased in analytics."""
+    change.require_password(my_id(), body.current_password, origin())
+    change.delete_account(my_id(), origin())
+    return "", 204
+
+
+@routes.put("/password")
+@api(body=schemas.PasswordChange, answers={204: None}, errors=(Invalid, TooManyRequests))
+@signed_in
+def change_password(body: schemas.PasswordChange) -> ResponseReturnValue:
+    """Change one's own password; the other sessions end."""
+    change.change_password(
+        my_id(), body.current_password, body.new_password, origin(), session_id=my_session()
+    )
+    return "", 204
+
+
+@routes.get("/sessions")
+@api(answers={200: schemas.SessionList})
+@signed_in
+def my_sessions() -> schemas.SessionList:
+    """List where one is signed in."""
+    found = sessions.sessions_of(my_id())
+    return schemas.SessionList(items=[shown_session(each) for each in found])
+
+
+@routes.delete("/sessions/<id:session_id>")
+@api(answers={204: None}, errors=(NotFound,))
+@signed_in
+def end_session(session_id: int) -> ResponseReturnValue:
+    """Sign one of one's own sessions out."""
+    with transaction(db.session):
+        if not sessions.end_session(my_id(), session_id):
+            raise NotFound("There is no such session.")
+        audit.record("session_ended", my_id(), origin(), session_id=session_id)
+    return "", 204
+
+
+def shown_session(session: Session) -> schemas.SessionAnswer:
+    return schemas.SessionAnswer(
+        id=session.id,
+        address=session.address,
+        user_agent=session.user_agent,
+        created_at=session.created_at,
+        last_used_at=session.last_used_at,
+        expires_at=session.expires_at,
+        current=session.id == my_session(),
+    )

@@ -1,0 +1,247 @@
+"""What the users service takes and answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
+
+from chassis.pagination import PageQuery
+from chassis.schema import Id, Model, Query, Timestamp
+from users_app import names, passwords
+
+Role = Literal["viewer", "analyst", "admin"]
+
+
+def new_password(text: str, info: ValidationInfo) -> str:
+    found = passwords.complaints(text, (info.data or {}).get("username"))
+    if found:
+        raise ValueError(" and ".join(found))
+    return text
+
+
+Email = Annotated[str, Field(max_length=320), AfterValidator(names.email)]
+Username = Annotated[str, Field(max_length=200), AfterValidator(names.username)]
+FullName = Annotated[str, Field(max_length=200), AfterValidator(names.plain_text)]
+NewPassword = Annotated[str, AfterValidator(new_password)]
+# Longer than any that is accepted: a sign-in judges by the hash alone.
+Password = Annotated[str, Field(max_length=1024)]
+Identifier = Annotated[str, Field(max_length=1024)]
+Code = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Account(Model):
+    """An account as answered."""
+
+    id: Id
+    email: str
+    username: str
+    full_name: str | None
+    role: Role
+    is_active: bool
+    created_at: Timestamp
+    updated_at: Timestamp
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Registration(Model):
+    """Who registers; `invite` is the code of an invite."""
+
+    email: Email
+    username: Username
+    password: NewPassword
+    full_name: FullName | None = None
+    invite: Code | None = None
+
+
+class SignIn(Model):
+    """`username` is a username or an email."""
+
+    username: Identifier
+    password: Password
+
+
+class TokenForm(Query):
+    """RFC 6749: other names are ignored, and an empty value is none."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grant_type: str = ""
+    username: Identifier = ""
+    password: Password = ""
+    refresh_token: Annotated[str, Field(max_length=1024)] = ""
+
+
+class TokenAnswer(Model):
+    """An access token with its life in seconds, and the refresh token to use once."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105
+    expires_in: int
+    refresh_token: str
+    scope: str
+
+
+class SignInAnswer(TokenAnswer):
+    """The tokens, and whose they are."""
+
+    user: Account
+
+
+class SignOut(Model):
+    """`everywhere` ends all sessions, else this one ends."""
+
+    everywhere: bool = False
+
+
+class ProfileChange(Model):
+    """What to change of one's own account; a change of email needs `current_password`."""
+
+    email: Email = Field(default_factory=str)
+    username: Username = Field(default_factory=str)
+    full_name: FullName | None = None
+    current_password: Password | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Returns the account's fields that were sent."""
+        sent = self.model_dump(include=self.model_fields_set, exclude={"current_password"})
+        return dict(sent)
+
+
+class AccountChange(ProfileChange):
+    """The same, with what only an admin may change."""
+
+    role: Role = Field(default_factory=lambda: "viewer")
+    is_active: bool = Field(default_factory=bool)
+
+
+class PasswordChange(Model):
+    """The present password, and the next one."""
+
+    current_password: Password
+    new_password: NewPassword
+
+
+class Deletion(Model):
+    """Leave to delete one's own account."""
+
+    current_password: Password
+
+
+class DeletionByAnyone(Model):
+    """`current_password` is needed for one's own account only."""
+
+    current_password: Password | None = None
+
+
+class SessionAnswer(Model):
+    """One place where the account is signed in; `current` is the one that asks."""
+
+    id: Id
+    address: str
+    user_agent: str
+    created_at: Timestamp
+    last_used_at: Timestamp
+    expires_at: Timestamp
+    current: bool
+
+
+class SessionList(Model):
+    """All living sessions, the latest used first."""
+
+    items: list[SessionAnswer]
+    next_cursor: None = None
+
+
+class AccountQuery(PageQuery):
+    """Which accounts to list; `q` is looked for in email, username and full name."""
+
+    q: str | None = Field(None, max_length=200)
+    role: Role | None = None
+    is_active: bool | None = None
+
+
+class AuditQuery(PageQuery):
+    """Which entries to list."""
+
+    action: str | None = Field(None, max_length=40)
+    actor_id: Id | None = None
+    account_id: Id | None = None
+
+
+class Page(Model):
+    """Part of a list; `next_cursor` leads on, and is null at the end."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+
+
+class InviteRequest(Model):
+    """Whom to invite: an address binds the invite to it, and has it mailed there."""
+
+    email: Email | None = None
+    role: Role = "viewer"
+    expires_in_days: Annotated[int, Field(ge=1, le=365)] | None = None
+
+
+class InviteAnswer(Model):
+    """An invite; its code is not among what is kept."""
+
+    id: Id
+    email: str | None
+    role: Role
+    created_by: int | None
+    created_at: Timestamp
+    expires_at: Timestamp
+    used_at: Timestamp | None
+    used_by: int | None
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class NewInvite(InviteAnswer):
+    """A new invite: `invite` is the code to register with, shown this once."""
+
+    invite: str
+    link: str
+
+    @classmethod
+    def of(cls, made: Any, invite: str, link: str) -> Self:
+        """Returns the answer for a stored invite and its code."""
+        shown = InviteAnswer.model_validate(made)
+        return cls(**dict(shown), invite=invite, link=link)
+
+
+class ResetRequest(Model):
+    """Whose password was forgotten."""
+
+    email: Email
+
+
+class ResetAnswer(Model):
+    """The same sentence whether or not the account exists."""
+
+    message: str
+
+
+class ResetConfirmation(Model):
+    """The code of the mail, and the next password."""
+
+    token: Code
+    new_password: NewPassword
+
+
+class AuditAnswer(Model):
+    """Who did what to which account, when and from where; names where they still exist."""
+
+    id: Id
+    created_at: Timestamp
+    action: str
+    actor_id: int | None
+    actor_username: str | None
+    account_id: int | None
+    account_username: str | None
+    address: str
+    request_id: str | None
+    details: dict[str, Any]

@@ -1,0 +1,117 @@
+"""Signing in by password: the same answer, after the same work, whatever went wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import or_, select
+
+from chassis.database import transaction
+from chassis.errors import Unauthenticated
+from users_app import names, outbox, throttle
+from users_app.models import User, db
+from users_app.origin import Origin
+from users_app.parts import parts
+from users_app.sessions import Grant, open_session
+
+NOBODY = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What is known of the account before its password is checked."""
+
+    user_id: int
+    hashed_password: str | None
+
+
+def sign_in(identifier: str, password: str, origin: Origin) -> Grant:
+    """Opens a session; raises Unauthenticated, or TooManyRequests for a hammering address.
+
+    No connection is held while the password is hashed. The attempt is counted, judged and
+    answered in one transaction, so that parallel guesses can't outrun the limit.
+    """
+    throttle.refuse_hammering(origin.address)
+    known = credentials(identifier)
+    db.session.rollback()
+    matches = parts().hasher.matches(known.hashed_password, password)
+    better_hash = rehashed(known, password) if matches else None
+    with transaction(db.session):
+        allowed = throttle.count_attempt(subject(known, identifier), origin.address)
+        account = locked_account(known)
+        if reason := refusal(account, known, matches=matches, allowed=allowed):
+            grant = None
+            if account:
+                outbox.put_event("user_login_failed", account.id, reason=reason)
+        else:
+            throttle.forgive(subject(known, identifier), origin.address)
+            grant = admit(account, better_hash, origin)  # type: ignore[arg-type]
+    if grant is None:
+        raise Unauthenticated(
+            "The username or password is wrong, or there were too many attempts: "
+            "check both, or wait a while."
+        )
+    return grant
+
+
+def credentials(identifier: str) -> Credentials:
+    """Returns the account of a username or email, or one of nobody."""
+    wanted = names.key(identifier)
+    query = select(User.id, User.hashed_password).where(
+        or_(User.username_key == wanted, User.email_key == wanted)
+    )
+    row = db.session.execute(query).first()
+    return Credentials(row.id, row.hashed_password) if row else Credentials(NOBODY, None)
+
+
+def subject(known: Credentials, identifier: str) -> str:
+    """Names what failures count for: the account under all its names, or the name itself."""
+    if known.user_id != NOBODY:
+        return f"account {known.user_id}"
+    return f"name {names.key(identifier)}"
+
+
+def locked_account(known: Credentials) -> User | None:
+    query = select(User).where(User.id == known.user_id).with_for_update()
+    return db.session.scalar(query)
+
+
+def refusal(
+    account: User | None, known: Credentials, *, matches: bool, allowed: bool
+) -> str | None:
+    """Returns why the attempt fails, or None if it doesn't."""
+    if not allowed:
+        return "locked"
+    # The password may have been changed, or the account removed, while this one was hashed.
+    if account is None or not matches or account.hashed_password != known.hashed_password:
+        return "wrong_password"
+    return None if account.is_active else "disabled"
+
+
+def admit(account: User, better_hash: str | None, origin: Origin) -> Grant:
+    if better_hash:
+        account.hashed_password = better_hash
+    outbox.put_event("user_logged_in", account.id, method="password")
+    return open_session(account, origin)
+
+
+def rehashed(known: Credentials, password: str) -> str | None:
+    """Returns a hash at the present cost if the stored one is cheaper."""
+    hasher = parts().hasher
+    if known.hashed_password and hasher.is_outdated(known.hashed_password):
+        return hasher.hash(password)
+    return None
+
+
+def confirmed(account_id: int, password: str, origin: Origin) -> bool:
+    """Whether it is the account's password; failures count as those of sign-ins do."""
+    throttle.refuse_hammering(origin.address)
+    query = select(User.hashed_password).where(User.id == account_id)
+    stored = db.session.scalar(query)
+    db.session.rollback()
+    matches = parts().hasher.matches(stored, password)
+    with transaction(db.session):
+        allowed = throttle.count_attempt(f"account {account_id}", origin.address)
+        if matches and allowed:
+            throttle.forgive(f"account {account_id}", origin.address)
+    return matches and allowed

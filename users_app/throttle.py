@@ -1,0 +1,81 @@
+"""Failed sign-ins, counted in the database so that all workers know of them.
+
+Counted for (account, address) and for the address alone: whoever hammers one account is
+locked out of it, while its owner, coming from elsewhere, is not.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import case, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chassis.client_address import throttle_key
+from chassis.errors import TooManyRequests
+from users_app import clock
+from users_app.models import SignInFailures, db
+from users_app.parts import keyed_digest, parts
+
+WINDOW = timedelta(minutes=15)
+FAILURES_PER_ACCOUNT = 10
+
+
+def refuse_hammering(address: str) -> None:
+    """Raises TooManyRequests for an address with too many failures, whatever the account."""
+    query = select(SignInFailures).where(SignInFailures.key == address_key(address))
+    found = db.session.scalar(query)
+    limit = parts().settings.sign_in_failures_per_address
+    if found and found.failures >= limit and found.window_ends > clock.now():
+        wait = found.window_ends - clock.now()
+        raise TooManyRequests(
+            "Too many failed sign-ins from here: try again later.",
+            retry_after=int(wait.total_seconds()) + 1,
+        )
+
+
+def count_attempt(subject: str, address: str) -> bool:
+    """Counts an attempt as failed; whether its outcome may still be believed.
+
+    Call it in the transaction that judges the attempt: parallel guesses queue on the row,
+    so none of them slips in over the limit.
+    """
+    add_failure(address_key(address))
+    return add_failure(pair_key(subject, address)) <= FAILURES_PER_ACCOUNT
+
+
+def forgive(subject: str, address: str) -> None:
+    """Takes back what `count_attempt` counted: the sign-in was right."""
+    pair = SignInFailures.key == pair_key(subject, address)
+    db.session.execute(delete(SignInFailures).where(pair))
+    of_address = update(SignInFailures).where(SignInFailures.key == address_key(address))
+    db.session.execute(of_address.values(failures=SignInFailures.failures - 1))
+
+
+def add_failure(key: str) -> int:
+    """Returns the failures in the key's window, this one included."""
+    now = clock.now()
+    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+    fresh = dialect.insert(SignInFailures).values(key=key, failures=1, window_ends=now + WINDOW)
+    over = SignInFailures.window_ends <= now
+    statement = fresh.on_conflict_do_update(
+        index_elements=[SignInFailures.key],
+        set_={
+            "failures": case((over, 1), else_=SignInFailures.failures + 1),
+            "window_ends": case((over, now + WINDOW), else_=SignInFailures.window_ends),
+        },
+    ).returning(SignInFailures.failures)
+    return int(db.session.execute(statement).scalar_one())
+
+
+def pair_key(subject: str, address: str) -> str:
+    return digest(f"{subject} from {throttle_key(address)}")
+
+
+def address_key(address: str) -> str:
+    return digest(f"from {throttle_key(address)}")
+
+
+def digest(text: str) -> str:
+    # Keyed: people type passwords into the name field, and addresses are personal.
+    return keyed_digest("throttle", text.encode()).hex()
