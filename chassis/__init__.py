@@ -46,7 +46,8 @@ def assemble(
 
     The order of what runs before a view: request id, metrics, caller, limit, access.
     """
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # One byte more than is allowed shows that a chunked body is over the limit.
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.config["MAX_FORM_PARTS"] = 200
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, TypeVar, get_origin
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
@@ -20,6 +20,7 @@ from chassis.errors import (
     Invalid,
     NotFound,
     Problem,
+    TooLarge,
     UnsupportedMediaType,
     field_errors,
 )
@@ -96,9 +97,9 @@ def given(operation: Operation) -> dict[str, Any]:
     if operation.form:
         values["form"] = parse_form(operation.form)
     if operation.raw:
-        values["raw"] = request.get_data(cache=False)
+        values["raw"] = body_bytes()
     elif operation.body:
-        absent = operation.optional and not request.get_data()
+        absent = operation.optional and not body_bytes()
         values["body"] = operation.body() if absent else parse_body(operation.body)
     return values
 
@@ -107,7 +108,7 @@ def parse_body(model: type[Body]) -> Body:
     """Returns the JSON body as `model`; 400 or 415 if it is none, 422 with all complaints."""
     if not request.is_json:
         raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
-    data = request.get_data()
+    data = body_bytes()
     document = json_object(data)
     complaints = unstorable(document)
     try:
@@ -119,6 +120,14 @@ def parse_body(model: type[Body]) -> Body:
     if complaints:
         raise Invalid(complaints)
     return parsed
+
+
+def body_bytes() -> bytes:
+    """Returns the body; raises TooLarge. Werkzeug alone cuts a chunked one off at its limit."""
+    data = request.get_data()
+    if len(data) > current_app.config["MAX_FORM_MEMORY_SIZE"]:
+        raise TooLarge("The body is over the limit.")
+    return data
 
 
 def json_object(data: bytes) -> dict[str, Any]:
