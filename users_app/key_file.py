@@ -16,8 +16,8 @@ from pathlib import Path
 from users_app.keys import PEM, key_ring, new_key_pem, signing_key
 
 STEPS = ("publish", "sign", "retire")
-# Verifiers keep a key set for up to five minutes.
-PUBLISHED_BEFORE_SIGNING = timedelta(minutes=5)
+# A verifier that meets an unknown key asks for the set again, at most once in this time.
+PUBLISHED_BEFORE_SIGNING = timedelta(seconds=6)
 NOTE = re.compile(r"# (published|signing) since (\S+)")
 
 
@@ -76,16 +76,20 @@ def next_step(keys: list[KeptKey]) -> str:
 
 
 def refuse_early(step: str, keys: list[KeptKey], now: datetime, token_life: timedelta) -> None:
-    if step == "sign" and keys[-1].published:
-        wait_until(keys[-1].published + PUBLISHED_BEFORE_SIGNING, now, "Not every verifier")
-    if step == "retire" and keys[0].signing:
-        wait_until(keys[0].signing + token_life, now, "Tokens of the former key still hold: not")
+    """Raises RotationRefused while somebody would still miss a key."""
+    newest, signing = keys[-1], keys[0]
+    if step == "sign" and newest.published:
+        refuse_before(
+            newest.published + PUBLISHED_BEFORE_SIGNING, now, "Verifiers must learn the new key"
+        )
+    if step == "retire" and signing.signing:
+        refuse_before(signing.signing + token_life, now, "Tokens of the former key still hold")
 
 
-def wait_until(moment: datetime, now: datetime, why: str) -> None:
+def refuse_before(moment: datetime, now: datetime, why: str) -> None:
     if now < moment:
         raise RotationRefused(
-            f"{why} before {moment:%H:%M:%S} UTC: try again then, or force it with --now."
+            f"{why}: take the step after {moment:%H:%M:%S} UTC, or force it with --now."
         )
 
 

@@ -24,7 +24,9 @@ SCOPES = {
 def install(app: Flask) -> None:
     """Tells the token library which key signs; call it after `assemble`."""
     manager: JWTManager = app.extensions["flask-jwt-extended"]
-    app.config.update(JWT_ENCODE_NBF=False, JWT_ENCODE_AUDIENCE=AUDIENCE)
+    app.config.update(
+        JWT_ENCODE_NBF=False, JWT_ENCODE_AUDIENCE=AUDIENCE, JWT_COOKIE_CSRF_PROTECT=False
+    )
     app.config["JWT_ENCODE_ISSUER"] = app.extensions["users"].settings.jwt_issuer
 
     @manager.encode_key_loader

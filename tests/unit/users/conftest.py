@@ -64,10 +64,12 @@ def users_settings(database_url: str, **settings: Any) -> UsersSettings:
 
 
 def migrate() -> None:
-    with db.engine.begin() as connection:
-        with Operations.context(MigrationContext.configure(connection)):
-            for name in MIGRATIONS:
-                import_module(f"users_app.migrations.versions.{name}").upgrade()
+    with (
+        db.engine.begin() as connection,
+        Operations.context(MigrationContext.configure(connection)),
+    ):
+        for name in MIGRATIONS:
+            import_module(f"users_app.migrations.versions.{name}").upgrade()
 
 
 @pytest.fixture
