@@ -30,7 +30,7 @@ lint: .venv/dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/djlint --check --lint --quiet templates chassis/templates
+	@$(BIN)/djlint --lint --quiet templates chassis/templates
 
 format: .venv/dev ## rewrite the code in the one style
 	@$(BIN)/ruff check --fix .
@@ -49,6 +49,8 @@ lock: .venv/dev ## resolve the requirements anew
 	@$(BIN)/uv pip compile $(LOCK) --extra users --extra analytics --extra dashboard --extra run pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile $(LOCK) --all-extras -c requirements.txt pyproject.toml -o requirements-dev.txt
 LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+-include ops/ops.mk
 
 clean: ## remove the environment; data under var/ stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
