@@ -1,0 +1,88 @@
+"""Numbers, times and names as people read them; the templates' filters."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Flask
+from markupsafe import Markup
+
+
+def install(app: Flask) -> None:
+    """Registers every filter under its own name."""
+    for function in (number, compact, percent, moment, ago, day_name, initials, as_json, plural):
+        app.jinja_env.filters[function.__name__] = function
+    app.jinja_env.globals["range_name"] = range_name
+
+
+def number(value: float) -> str:
+    """Returns 157376 as `157,376`."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def compact(value: float) -> str:
+    """Returns 45200 as `45.2k`, exact below ten thousand."""
+    for limit, suffix in ((1e9, "bn"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            unit = 1e3 if suffix == "k" else limit
+            return f"{value / unit:.1f}{suffix}"
+    return number(value)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Returns 0.546 as `54.6%`."""
+    return f"{share * 100:.{digits}f}%"
+
+
+def parsed(text: str) -> datetime:
+    """Returns the moment of an RFC 3339 text."""
+    return datetime.fromisoformat(text)
+
+
+def moment(text: str | None, tz: str = "UTC", *, seconds: bool = True) -> str:
+    """Returns `22 Nov 2026 14:32:01` in the zone."""
+    if not text:
+        return "never"
+    local = parsed(text).astimezone(ZoneInfo(tz))
+    return f"{local.day} {local:%b %Y %H:%M:%S}" if seconds else f"{local.day} {local:%b %Y %H:%M}"
+
+
+def ago(text: str, now: datetime | None = None) -> str:
+    """Returns `14s`, `3m`, `5h` or `2d`."""
+    passed = max(0, int(((now or datetime.now(UTC)) - parsed(text)).total_seconds()))
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if passed >= length:
+            return f"{passed // length}{unit}"
+    return f"{passed}s"
+
+
+def day_name(of: date, *, year: bool = True) -> str:
+    """Returns `24 Oct 2026`, or `24 Oct`."""
+    return f"{of.day} {of:%b %Y}" if year else f"{of.day} {of:%b}"
+
+
+def range_name(first: date, last: date) -> str:
+    """Returns `24 Oct – 22 Nov 2026`, without what would be said twice."""
+    if first == last:
+        return day_name(first)
+    return f"{day_name(first, year=first.year != last.year)} – {day_name(last)}"
+
+
+def initials(name: str) -> str:
+    """Returns at most two capital letters of a name."""
+    words = [word for word in name.replace("_", " ").replace(".", " ").split() if word]
+    return "".join(word[0] for word in words[:2]).upper() or "?"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Returns `1 event` or `3 events`."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def as_json(value: Any) -> Markup:
+    """Returns JSON that may stand in a script element."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - nothing left can end the element

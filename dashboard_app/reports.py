@@ -1,0 +1,332 @@
+"""What the overview's panels show, from the analytics service's reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dashboard_app import charts
+from dashboard_app.cache import ShortCache
+from dashboard_app.charts import COLORS, LARGEST_SERIES, OTHER, OTHER_COLOR, Series
+from dashboard_app.clients import Json, analytics
+from dashboard_app.filters import Filters, rfc3339
+from dashboard_app.formats import day_name, parsed, range_name
+
+SIGNUP, FAILURE = "user_registered", "user_login_failed"
+ACTIVE_MINUTES = 5
+RANKING_DAYS = 90
+rankings: ShortCache[list[str]] = ShortCache(seconds=60)
+pulses: ShortCache[str] = ShortCache(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a tile counts: its key in the address, its name, the event type, the field."""
+
+    key: str
+    label: str
+    unit: str
+    event_type: str | None = None
+    field: str = "count"
+    more_is_good: bool = True
+
+
+METRICS = (
+    Metric("users", "Active users", "active users", field="unique_users"),
+    Metric("events", "Events", "events"),
+    Metric("signups", "Sign-ups", "sign-ups", SIGNUP),
+    Metric("failures", "Failed sign-ins", "failed sign-ins", FAILURE, more_is_good=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One figure with what it was before and its small line."""
+
+    metric: Metric
+    value: int
+    previous: int | None
+    spark: Mapping[str, str]
+
+    @property
+    def change(self) -> float | None:
+        """The relative change, 0.0 for hardly any; None when there is nothing to compare."""
+        if not self.previous:
+            return None
+        change = (self.value - self.previous) / self.previous
+        return 0.0 if abs(change) < 0.0005 else change
+
+    @property
+    def tone(self) -> str:
+        """`good`, `bad` or `even`: more is not always good."""
+        if not self.change:
+            return "even"
+        return "good" if (self.change > 0) == self.metric.more_is_good else "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One bucket as the table behind a chart shows it."""
+
+    name: str
+    value: int
+    previous_name: str | None
+    previous: int | None
+    complete: bool
+
+
+def metrics_for(filters: Filters) -> tuple[Metric, ...]:
+    """Returns what can be charted: under a filter only that type's events and their users."""
+    if not filters.event_type:
+        return METRICS
+    chosen = filters.event_type
+    return (
+        Metric("users", "Active users", "active users", chosen, "unique_users"),
+        Metric("events", "Events", "events", chosen),
+    )
+
+
+def metric_for(filters: Filters) -> Metric:
+    """Returns the metric of the address, or the first that can be charted."""
+    offered = metrics_for(filters)
+    return next((each for each in offered if each.key == filters.metric), offered[0])
+
+
+def timeseries(bounds: Mapping[str, str], interval: str, event_type: str | None) -> list[Json]:
+    """Returns the buckets of a range."""
+    params = {**bounds, "interval": interval}
+    if event_type:
+        params["event_type"] = event_type
+    return analytics().timeseries(params)
+
+
+def values_of(buckets: Sequence[Json], metric: Metric) -> list[int]:
+    return [each[metric.field] for each in buckets]
+
+
+def totals(bounds: Mapping[str, str], filters: Filters) -> dict[str, int]:
+    """Returns each offered metric's figure over a range."""
+    if not filters.event_type:
+        return totals_of(analytics().summary(dict(bounds)))
+    items = analytics().by_type(dict(bounds))["items"]
+    found = next((each for each in items if each["event_type"] == filters.event_type), None)
+    found = found or {"count": 0, "unique_users": 0}
+    return {"users": found["unique_users"], "events": found["count"]}
+
+
+def totals_of(summary: Json) -> dict[str, int]:
+    by_type = summary["events_by_type"]
+    return {
+        "users": summary["unique_users"],
+        "events": summary["total_events"],
+        "signups": by_type.get(SIGNUP, 0),
+        "failures": by_type.get(FAILURE, 0),
+    }
+
+
+def trend(filters: Filters, now: datetime) -> dict[str, Any]:
+    """Returns the tiles, the line of the chosen metric with its comparison, and its table."""
+    bounds, chosen = filters.bounds(), metric_for(filters)
+    before = filters.previous_bounds(now) if filters.compare else None
+    figures = totals(bounds, filters)
+    earlier = totals(before, filters) if before else {}
+    lines = lines_by_type(bounds, filters)
+    tiles = [
+        Tile(
+            each,
+            figures[each.key],
+            earlier.get(each.key),
+            charts.sparkline(values_of(lines[each.event_type], each)),
+        )
+        for each in metrics_for(filters)
+    ]
+    return {"tiles": tiles, "chosen": chosen} | line(
+        filters, chosen, lines[chosen.event_type], before
+    )
+
+
+def lines_by_type(bounds: Mapping[str, str], filters: Filters) -> dict[str | None, list[Json]]:
+    """Returns one series of buckets for each event type that a tile needs (None: all)."""
+    kinds = {each.event_type for each in metrics_for(filters)}
+    return {kind: timeseries(bounds, filters.interval, kind) for kind in kinds}
+
+
+def line(
+    filters: Filters, metric: Metric, buckets: list[Json], before: Mapping[str, str] | None
+) -> dict[str, Any]:
+    earlier = timeseries(before, filters.interval, metric.event_type) if before else []
+
+    def name(bucket: Json) -> str:
+        return charts.bucket_name(bucket["start"], filters.interval, filters.tz)
+
+    previous = [(name(each), each[metric.field]) for each in earlier]
+    figure = charts.trend_figure(
+        buckets,
+        values_of(buckets, metric),
+        previous,
+        interval=filters.interval,
+        tz=filters.tz,
+        label=metric.unit,
+        revision=revision(filters, metric.key),
+        links=[zoom(filters, each["start"], filters.interval) for each in buckets],
+    )
+    return {"figure": figure, "rows": rows(buckets, previous, metric, name)}
+
+
+def rows(
+    buckets: Sequence[Json],
+    previous: Sequence[tuple[str, int]],
+    metric: Metric,
+    name: Callable[[Json], str],
+) -> list[Row]:
+    named: list[tuple[str | None, int | None]] = [*previous[: len(buckets)]]
+    named += [(None, None)] * (len(buckets) - len(named))
+    return [
+        Row(name(each), each[metric.field], *earlier, complete=each["complete"])
+        for each, earlier in zip(buckets, named, strict=True)
+    ]
+
+
+def revision(filters: Filters, what: str) -> str:
+    """Names what is charted, so that a zoom survives new numbers and nothing else."""
+    return f"{filters.first}{filters.last}{filters.interval}{filters.tz}{filters.event_type}{what}"
+
+
+def legend(filters: Filters) -> dict[str, str | None]:
+    """Returns how the two lines' ranges are called."""
+    if not filters.compare:
+        return {"now": range_name(filters.first, filters.last), "before": None}
+    first, last = filters.first - filters.shift, filters.last - filters.shift
+    return {
+        "now": range_name(filters.first, filters.last),
+        "before": f"{day_name(first, year=False)} – {day_name(last, year=False)}"
+        if first != last
+        else day_name(first, year=False),
+    }
+
+
+def ranking(filters: Filters) -> list[str]:
+    """Returns event types, the most frequent of the last months first: colors go by this."""
+    last = datetime.now(UTC).astimezone(ZoneInfo(filters.default_tz)).date() + timedelta(days=1)
+    bounds = {
+        "start": (last - timedelta(days=RANKING_DAYS)).isoformat(),
+        "end": last.isoformat(),
+        "tz": filters.default_tz,
+    }
+    return rankings.get(last.isoformat(), lambda: ranked(analytics().by_type(bounds)["items"]))
+
+
+def ranked(items: Sequence[Json]) -> list[str]:
+    ordered = sorted(items, key=lambda each: (-each["count"], each["event_type"]))
+    return [each["event_type"] for each in ordered]
+
+
+def colors(shown: Sequence[str], ranking: Sequence[str]) -> dict[str, str]:
+    """Returns a color for each type shown; the most frequent types have theirs everywhere."""
+    own = {name: COLORS[i] for i, name in enumerate(ranking[:LARGEST_SERIES])}
+    taken = {own[name] for name in shown if name in own}
+    free = iter([color for color in COLORS if color not in taken])
+    return {name: own.get(name) or next(free, OTHER_COLOR) for name in shown}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One event type's share of all events; `link` filters by it."""
+
+    name: str
+    color: str
+    count: int
+    users: int | None
+    share: float
+    link: str
+
+
+def types(filters: Filters) -> dict[str, Any]:
+    """Returns the shares by event type: the ring shows the six largest and the rest."""
+    answer = analytics().by_type(filters.bounds())
+    total = answer["total"]
+    items = sorted(answer["items"], key=lambda each: (-each["count"], each["event_type"]))
+    named = colors([each["event_type"] for each in items[:LARGEST_SERIES]], ranking(filters))
+    parts = [part(each, named, total, filters) for each in items]
+    ring = [(each.name, each.color, each.count, each.link) for each in parts[:LARGEST_SERIES]]
+    if rest := sum(each.count for each in parts[LARGEST_SERIES:]):
+        ring.append((OTHER, OTHER_COLOR, rest, ""))
+    figure = charts.donut_figure(ring, revision=revision(filters, "types"))
+    return {"parts": parts, "total": total, "figure": figure}
+
+
+def part(item: Json, named: Mapping[str, str], total: int, filters: Filters) -> Part:
+    name = item["event_type"]
+    return Part(
+        name=name,
+        color=named.get(name, OTHER_COLOR),
+        count=item["count"],
+        users=item["unique_users"],
+        share=item["count"] / total if total else 0,
+        link=filters.link(event_type=name),
+    )
+
+
+def bars(filters: Filters) -> dict[str, Any]:
+    """Returns counts over time stacked by event type: the six largest and the rest."""
+    bounds, interval = filters.bounds(), filters.bars_interval
+    whole = timeseries(bounds, interval, None)
+    items = ranked(analytics().by_type(bounds)["items"])
+    if filters.event_type:
+        items = [filters.event_type]
+    named = colors(items[:LARGEST_SERIES], ranking(filters))
+    series = [
+        Series(
+            name,
+            color,
+            [each["count"] for each in timeseries(bounds, interval, name)],
+            filters.link(event_type=name),
+        )
+        for name, color in named.items()
+    ]
+    if len(items) > LARGEST_SERIES:
+        series.append(Series(OTHER, OTHER_COLOR, remainder(whole, series)))
+    figure = charts.bars_figure(
+        whole, series, interval=interval, tz=filters.tz, revision=revision(filters, "bars")
+    )
+    names = [charts.bucket_name(each["start"], interval, filters.tz) for each in whole]
+    table = list(zip(names, zip(*(one.counts for one in series), strict=True), strict=False))
+    return {"figure": figure, "series": series, "table": table, "interval": interval}
+
+
+def remainder(whole: Sequence[Json], series: Sequence[Series]) -> list[float]:
+    shown = [sum(each) for each in zip(*(one.counts for one in series), strict=True)]
+    return [each["count"] - known for each, known in zip(whole, shown, strict=True)]
+
+
+def pulse(filters: Filters, now: datetime) -> str:
+    """Returns `<active people>.<digest of the figures>`: it changes when the numbers do."""
+    key = json.dumps(filters.query())
+    return pulses.get(key, lambda: f"{active(filters, now)}.{digest(filters)}")
+
+
+def active(filters: Filters, now: datetime) -> int:
+    start = now - timedelta(minutes=ACTIVE_MINUTES)
+    bounds = {"start": rfc3339(start), "end": rfc3339(now + timedelta(minutes=1)), "tz": filters.tz}
+    users: int = analytics().summary(bounds)["unique_users"]
+    return users
+
+
+def digest(filters: Filters) -> str:
+    summary = analytics().summary(filters.bounds())
+    figures = [summary["total_events"], summary["unique_users"], summary["events_by_type"]]
+    return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def zoom(filters: Filters, start: str, interval: str) -> str:
+    first = parsed(start).astimezone(ZoneInfo(filters.tz)).date()
+    length = {"week": 7, "month": 31}.get(interval, 1)
+    last = first + timedelta(days=length - 1)
+    if interval == "month":
+        last = (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+    return filters.for_days(max(first, filters.first), min(last, filters.last))
