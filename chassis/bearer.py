@@ -127,7 +127,10 @@ class BearerAuthenticator:
         self.verified[token] = (min(claims["exp"], now + CACHE_SECONDS), found)
         return found
 
-    def decode_key(self, header: dict[str, Any], _payload: dict[str, Any]) -> Any:
+    def decode_key(self, header: dict[str, Any], payload: dict[str, Any]) -> Any:
+        # The library reads a token without `type` as an access token.
+        if "type" not in payload:
+            raise invalid_token()
         kid = header.get("kid")
         key = self.keys.key(kid) if isinstance(kid, str) else None
         if key is None:

@@ -12,6 +12,7 @@ from flask_bcrypt import Bcrypt
 from chassis import assemble, database, openapi
 from chassis.auth import Caller
 from chassis.bearer import BearerAuthenticator, invalid_token
+from chassis.client import ApiClient
 from chassis.config import load
 from chassis.limits import limit_route
 from chassis.version import VERSION
@@ -58,7 +59,8 @@ def made_parts(app: Flask, settings: UsersSettings) -> Parts:
         rounds=settings.bcrypt_rounds,
         slots=settings.hashing_slots,
     )
-    return Parts(settings, key_ring(settings.jwt_private_key.get_secret_value()), hasher)
+    keys = key_ring(settings.jwt_private_key.get_secret_value())
+    return Parts(settings, keys, hasher, ApiClient(settings.analytics_url, "analytics"))
 
 
 def connect(app: Flask, settings: UsersSettings) -> None:

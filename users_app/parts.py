@@ -1,4 +1,4 @@
-"""What is made once for each app and used everywhere: settings, keys, the password hasher."""
+"""What is made once for each app and used everywhere: settings, keys, hasher, client."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from chassis.client import ApiClient
 from users_app.config import UsersSettings
 from users_app.keys import KeyRing
 from users_app.passwords import PasswordHasher
@@ -20,6 +21,7 @@ class Parts:
     settings: UsersSettings
     keys: KeyRing
     hasher: PasswordHasher
+    analytics: ApiClient
 
 
 def parts() -> Parts:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from typing import Any
+
+from flask import Blueprint, Response, request, send_file
 from flask.typing import ResponseReturnValue
 
 from chassis.api import api
 from chassis.auth import Caller, caller, signed_in
+from chassis.bearer import bearer_credential
 from chassis.database import transaction
-from chassis.errors import Conflict, Invalid, NotFound, TooManyRequests
+from chassis.errors import Conflict, Invalid, NotFound, TooManyRequests, Unavailable
 from users_app import audit, schemas, sessions
 from users_app.accounts import change, find
+from users_app.export import export
 from users_app.models import Session, db
 from users_app.origin import origin
 from users_app.routes.accounts import changed, shown
@@ -65,6 +69,25 @@ def change_password(body: schemas.PasswordChange) -> ResponseReturnValue:
         my_id(), body.current_password, body.new_password, origin(), session_id=my_session()
     )
     return "", 204
+
+
+@routes.get("/export")
+@api(answers={200: dict[str, Any]}, errors=(Unavailable,))
+@signed_in
+def export_me() -> Response:
+    """Download all that is held about oneself, events included.
+
+    503 with Retry-After while analytics can't be asked.
+    """
+    token = bearer_credential(request.headers.get("Authorization")) or ""
+    answer = send_file(
+        export(my_id(), token),
+        mimetype="application/json",
+        as_attachment=True,
+        download_name=f"footfall-account-{my_id()}.json",
+    )
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 @routes.get("/sessions")

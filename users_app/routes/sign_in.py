@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from chassis import database, limits
 from chassis.api import api
 from chassis.auth import public, signed_in
 from chassis.database import transaction
@@ -129,6 +132,18 @@ def http_error_as_oauth_error(error: HTTPException) -> ResponseReturnValue:
     kept = [pair for pair in error.get_headers() if pair[0] == "Retry-After"]
     body = {"error": error_code(status), "error_description": error.name}
     return jsonify(body), status, kept
+
+
+@token_routes.errorhandler(429)
+def limit_as_oauth_error(_limit: HTTPException) -> ResponseReturnValue:
+    return problem_as_oauth_error(limits.exceeded(current_app.extensions["limits"]))
+
+
+@token_routes.errorhandler(OperationalError)
+@token_routes.errorhandler(InterfaceError)
+@token_routes.errorhandler(PoolTimeout)
+def database_as_oauth_error(error: Exception) -> ResponseReturnValue:
+    return problem_as_oauth_error(database.unavailable(error))
 
 
 def error_code(status: int) -> str:

@@ -6,13 +6,14 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
 from users_app import clock, create_app
@@ -34,8 +35,10 @@ def make_app(database_url: str) -> Iterator[MakeApp]:
 
     def make(**settings: Any) -> Flask:
         app = create_app(users_settings(database_url, **settings))
-        with app.app_context():
-            if not made:
+        if made:
+            share_database(made[0], app)
+        else:
+            with app.app_context():
                 migrate()
         made.append(app)
         return app
@@ -45,6 +48,14 @@ def make_app(database_url: str) -> Iterator[MakeApp]:
         with app.app_context():
             db.session.remove()
             db.engine.dispose()
+
+
+def share_database(first: Flask, second: Flask) -> None:
+    """Gives the second app the first one's engine: one in memory can't be opened twice."""
+    with first.app_context():
+        engine = db.engine
+    with second.app_context():
+        cast("dict[str | None, Engine]", db.engines)[None] = engine
 
 
 def users_settings(database_url: str, **settings: Any) -> UsersSettings:
