@@ -1,0 +1,85 @@
+"""routes -> schemas -> ingest | reports | erasure -> rollups -> models, over dialects.
+
+The analytics service: it stores events, counts them in the same transaction, and reports.
+"""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from analytics_app import cli
+from analytics_app.config import AnalyticsSettings
+from analytics_app.ingest import Ingest
+from analytics_app.intake import Intake
+from analytics_app.models import db
+from analytics_app.readers import REPLICA, Readers
+from analytics_app.routes import events, reports
+from analytics_app.services import NAME, Services
+from analytics_app.store import Store
+from analytics_app.writers import Writers
+from chassis import assemble, config, database, openapi
+from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys
+from chassis.version import VERSION
+
+DESCRIPTION = "Stores events and answers what happened, when, and by how many."
+
+
+def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None = None) -> Flask:
+    """Returns the analytics service; raises ConfigurationError with every complaint."""
+    settings = settings or config.load(AnalyticsSettings)
+    app = Flask(__name__)
+    connect(app, settings)
+    authenticate = BearerAuthenticator(
+        app,
+        audience="analytics",
+        issuer=settings.jwt_issuer,
+        keys=keys or RemoteKeys(f"{settings.users_url}/.well-known/jwks.json"),
+        token_types=("access", "service"),
+    )
+    assemble(
+        app,
+        settings,
+        authenticate=authenticate,
+        checks={"database": lambda: database.check(db.engine)},
+    )
+    database.install(app)
+    app.extensions[NAME] = services_of(app, settings)
+    for each in (events, reports):
+        app.register_blueprint(each.routes)
+    openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
+    cli.install(app)
+    return app
+
+
+def connect(app: Flask, settings: AnalyticsSettings) -> None:
+    """Readies the engines: one for reports and records, one for a replica."""
+    url = settings.analytics_database_url
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options(url, settings, "footfall-reports")
+    if settings.analytics_replica_url:
+        replica = settings.analytics_replica_url
+        bind = {"url": replica, **options(replica, settings, "footfall-replica")}
+        app.config["SQLALCHEMY_BINDS"] = {REPLICA: bind}
+    db.init_app(app)
+    with app.app_context():
+        for engine in db.engines.values():
+            database.prepare(engine)
+
+
+def options(url: str, settings: AnalyticsSettings, name: str) -> dict[str, object]:
+    return database.engine_options(
+        url,
+        application_name=name,
+        pool_size=settings.report_pool_size,
+        statement_timeout_ms=settings.report_timeout_ms,
+    )
+
+
+def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
+    with app.app_context():
+        engine = db.engine
+    writers = Writers(
+        engine, lanes=settings.ingest_pool_size, timeout=settings.ingest_timeout_ms / 1000
+    )
+    intake = Intake(settings.secret_key.get_secret_value())
+    return Services(settings, Ingest(intake, Store(db, writers)), Readers(db))

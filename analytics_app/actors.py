@@ -1,0 +1,146 @@
+"""Counts different actors: from presence for whole quarters, from raw events at the ends.
+
+All values in this SQL are whole numbers or bound; both engines read it alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, case, func, select, text, union_all
+
+from analytics_app import dialects
+from analytics_app.models import Event
+from analytics_app.spans import Cut, Span
+from analytics_app.zones import QUARTERS_A_DAY
+
+HALF = 48
+ALL = (1 << HALF) - 1
+
+
+class Mask(NamedTuple):
+    """The quarters wanted of the UTC days `[first, last]`, 48 bits each for low and high."""
+
+    bucket: int
+    first: int
+    last: int
+    low: int
+    high: int
+
+
+def distinct_actors(connection: Connection, cuts: Sequence[Cut]) -> list[int]:
+    """Returns the number of different actors in each cut."""
+    found = [0] * len(cuts)
+    with_ends = [number for number, each in enumerate(cuts) if each.ends]
+    plain = [
+        mask for number, each in enumerate(cuts) if not each.ends for mask in masks(number, each)
+    ]
+    if plain:
+        for bucket, n in connection.execute(text(counted(present(plain)))):
+            found[bucket] = n
+    for number in with_ends:
+        found[number] = with_raw_ends(connection, cuts[number])
+    return found
+
+
+def masks(bucket: int, each: Cut) -> Iterator[Mask]:
+    """Returns the masks that together select a cut's whole quarters."""
+    if each.first >= each.last:
+        return
+    first_day, first_quarter = divmod(each.first, QUARTERS_A_DAY)
+    last_day, last_quarter = divmod(each.last, QUARTERS_A_DAY)
+    if first_day == last_day:
+        yield mask(bucket, first_day, first_day, first_quarter, last_quarter)
+        return
+    if first_quarter:
+        yield mask(bucket, first_day, first_day, first_quarter, QUARTERS_A_DAY)
+        first_day += 1
+    if first_day < last_day:
+        yield mask(bucket, first_day, last_day - 1, 0, QUARTERS_A_DAY)
+    if last_quarter:
+        yield mask(bucket, last_day, last_day, 0, last_quarter)
+
+
+def mask(bucket: int, first: int, last: int, since: int, until: int) -> Mask:
+    bits = (1 << until) - (1 << since)
+    return Mask(bucket, first, last, bits & ALL, bits >> HALF)
+
+
+def present(wanted: Sequence[Mask]) -> str:
+    """Returns SQL for the (bucket, actor) pairs of presence that the masks select."""
+    rows = ", ".join(f"({', '.join(map(str, each))})" for each in wanted)
+    # Whole numbers alone are written into the SQL.
+    return (
+        f"WITH wanted (bucket, first, last, low, high) AS (VALUES {rows}) "  # noqa: S608
+        "SELECT w.bucket, p.actor FROM wanted w JOIN presence p "
+        "ON p.day BETWEEN w.first AND w.last "
+        "AND ((p.low & w.low) <> 0 OR (p.high & w.high) <> 0)"
+    )
+
+
+def counted(pairs: str) -> str:
+    return (
+        f"SELECT bucket, count(*) FROM (SELECT DISTINCT bucket, actor FROM ({pairs}) AS seen) "  # noqa: S608
+        "AS actors GROUP BY bucket"
+    )
+
+
+def with_raw_ends(connection: Connection, each: Cut) -> int:
+    """Returns the number of different actors of one cut with raw ends."""
+    parts = [
+        select(Event.actor).where(
+            Event.created_at >= end.start, Event.created_at < end.end, Event.actor != 0
+        )
+        for end in each.ends
+    ]
+    if whole := list(masks(0, each)):
+        pairs = text(present(whole)).columns(bucket=Event.id.type, actor=Event.actor.type)
+        parts.append(select(pairs.subquery().c.actor))
+    actors = union_all(*parts).subquery()
+    chosen = select(actors.c.actor).distinct().subquery()
+    return int(connection.execute(select(func.count()).select_from(chosen)).scalar_one())
+
+
+def distinct_actors_of_types(
+    connection: Connection, spans: Sequence[Span], types: Sequence[str]
+) -> list[int]:
+    """Returns the number of different actors who did any of the types, in each span."""
+    found = [0] * len(spans)
+    for number, span in enumerate(spans):
+        chosen = select(func.count(Event.actor.distinct())).where(
+            Event.event_type.in_(types),
+            Event.created_at >= span.start,
+            Event.created_at < span.end,
+            Event.actor != 0,
+        )
+        found[number] = int(connection.execute(chosen).scalar_one())
+    return found
+
+
+def actors_by_type(connection: Connection, span: Span) -> dict[str, int]:
+    """Returns the number of different actors of each type in a span."""
+    pairs = (
+        select(Event.event_type, Event.actor)
+        .where(Event.created_at >= span.start, Event.created_at < span.end, Event.actor != 0)
+        .distinct()
+        .subquery()
+    )
+    chosen = select(pairs.c.event_type, func.count()).group_by(pairs.c.event_type)
+    return dict(connection.execute(chosen).tuples().all())
+
+
+def by_minute(
+    connection: Connection, span: Span, types: Sequence[str]
+) -> dict[datetime, tuple[int, int]]:
+    """Returns events and different actors for each minute in which something happened."""
+    minute = dialects.of(connection.engine).minute(Event.created_at).label("minute")
+    someone = case((Event.actor != 0, Event.actor))
+    chosen = select(minute, func.count(), func.count(someone.distinct())).where(
+        Event.created_at >= span.start, Event.created_at < span.end
+    )
+    if types:
+        chosen = chosen.where(Event.event_type.in_(types))
+    found = connection.execute(chosen.group_by(minute))
+    return {datetime.fromtimestamp(each, UTC): (n, unique) for each, n, unique in found}

@@ -1,0 +1,31 @@
+"""What the analytics service reads from its environment."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from chassis.config import Secret, ServiceUrl, Settings, Zone
+from chassis.database import DatabaseUrl
+
+LARGEST_BATCH_BYTES = 5 * 1024 * 1024
+
+
+class AnalyticsSettings(Settings):
+    """The analytics service's settings; a field's name in capitals is the variable's."""
+
+    service: ClassVar[str] = "analytics"
+
+    analytics_database_url: DatabaseUrl
+    analytics_replica_url: DatabaseUrl | None = Field(None, description="reads go there when set")
+    users_url: ServiceUrl = Field("http://127.0.0.1:8001", description="publishes the JWKS")
+    secret_key: Secret = Field(description="keys the hash that visitor_id is kept as")
+    jwt_issuer: str = "footfall"
+    reporting_timezone: Zone = "UTC"
+    retention_days: int = Field(0, ge=0, description="0 keeps events for ever")
+    max_body_bytes: int = Field(LARGEST_BATCH_BYTES, ge=1024)
+    report_pool_size: int = Field(4, ge=1, le=100)
+    report_timeout_ms: int = Field(10_000, ge=100)
+    ingest_pool_size: int = Field(2, ge=1, le=20, description="for each worker process")
+    ingest_timeout_ms: int = Field(1_500, ge=100, le=10_000)

@@ -1,0 +1,114 @@
+"""The partitions of `events` on PostgreSQL: months, or parts of one where months grow large.
+
+`Execute` runs one statement and returns its rows; a caller brings its own connection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+Execute = Callable[[str], list[tuple[Any, ...]]]
+
+LOCK = 7_041_776_002  # any constant: whoever makes or drops a partition holds it
+BOUNDS = re.compile(r"FROM \('([^']+)'\) TO \('([^']+)'\)")
+LARGE = 5_000_000
+
+EXISTING = """
+SELECT c.relname, pg_get_expr(c.relpartbound, c.oid), greatest(c.reltuples, 0)::bigint
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'events'::regclass
+"""
+DROPPED = "SELECT dropped_before FROM bookkeeping"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One partition `[start, end)`, with about how many rows it holds."""
+
+    start: datetime
+    end: datetime
+    name: str = ""
+    rows: int = 0
+
+
+def existing(execute: Execute) -> list[Partition]:
+    """Returns the partitions there are, oldest first; the session's zone must be UTC."""
+    found = []
+    for name, bounds, rows in execute(EXISTING):
+        if match := BOUNDS.search(bounds):
+            start, end = (datetime.fromisoformat(each) for each in match.groups())
+            found.append(Partition(start.astimezone(UTC), end.astimezone(UTC), name, rows))
+    return sorted(found)
+
+
+def month_of(moment: datetime) -> datetime:
+    """Returns the first moment of the UTC month that holds the moment."""
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def month_after(month: datetime) -> datetime:
+    return month_of(month + timedelta(days=32))
+
+
+def ensure(execute: Execute, moments: Iterable[datetime]) -> None:
+    """Makes the partitions that hold the moments, where none does; in one transaction.
+
+    Nothing is made for what retention has dropped. New partitions are attached, which
+    lets readers and writers of the others go on.
+    """
+    execute("BEGIN")
+    try:
+        execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+        dropped = execute(DROPPED)[0][0]
+        there = existing(execute)
+        for moment in sorted(moments):
+            if any(each.start <= moment < each.end for each in there):
+                continue
+            if dropped is None or moment >= dropped:
+                made = around(moment, there, dropped)
+                attach(execute, made)
+                there.append(made)
+        execute("COMMIT")
+    except BaseException:
+        execute("ROLLBACK")
+        raise
+
+
+def around(moment: datetime, there: list[Partition], dropped: datetime | None) -> Partition:
+    """Returns the widest partition around the moment within its piece of the month."""
+    start, end = piece(moment, pieces_wanted(there))
+    if dropped:
+        start = max(start, dropped.astimezone(UTC))
+    start = max([start, *(each.end for each in there if each.end <= moment)])
+    end = min([end, *(each.start for each in there if each.start > moment)])
+    return Partition(start, end, f"events_{start:%Y%m%d}_{end:%Y%m%d}")
+
+
+def pieces_wanted(there: list[Partition]) -> int:
+    """Returns in how many pieces a month is to be cut, by the fullest of recent partitions."""
+    recent = sorted(there)[-4:]
+    a_day = max((each.rows / (each.end - each.start).days for each in recent), default=0)
+    return min(30, 1 + int(a_day * 30 / LARGE))
+
+
+def piece(moment: datetime, pieces: int) -> tuple[datetime, datetime]:
+    """Returns the piece of the month, cut at whole days, that holds the moment."""
+    month = month_of(moment)
+    after = month_after(month)
+    days = (after - month).days
+    cuts = sorted({month + timedelta(days=days * cut // pieces) for cut in range(pieces)})
+    start = max(cut for cut in cuts if cut <= moment)
+    return start, min([cut for cut in cuts if cut > moment], default=after)
+
+
+def attach(execute: Execute, partition: Partition) -> None:
+    execute(f"CREATE TABLE {partition.name} (LIKE events)")
+    execute(f"ALTER TABLE {partition.name} SET (autovacuum_vacuum_insert_scale_factor = 0.05)")
+    execute(
+        f"ALTER TABLE events ATTACH PARTITION {partition.name} "
+        f"FOR VALUES FROM ('{partition.start.isoformat()}') TO ('{partition.end.isoformat()}')"
+    )

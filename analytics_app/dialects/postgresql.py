@@ -1,0 +1,324 @@
+"""PostgreSQL: one prepared statement claims, inserts and counts."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import psycopg2
+import psycopg2.errors
+from psycopg2 import extensions
+from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, cast, func, text
+from sqlalchemy.dialects.postgresql import insert as insert
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import scoped_session
+
+from analytics_app.dialects import partitions
+from analytics_app.dialects.rows import Row, Stored
+from analytics_app.zones import day_number, quarter_of
+
+SLOTS = 8
+KEPT_SLOT = 0  # no writer counts there: what is folded or erased never meets one
+APPLICATION = "footfall-ingest"
+STATEMENT_MS = 1_400
+CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_timeout": 5000}
+OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off"
+WAIT_FOR = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
+
+
+class Stalled(Exception):
+    """The server did not answer before the deadline."""
+
+
+# The order of the input, of the locks on counts and of those on presence is the same in
+# every statement, so that no two can wait for each other.
+STORE = """
+WITH input AS (
+    SELECT *
+    FROM unnest(
+        $1::bigint[], $2::timestamptz[], $3::uuid[],
+        string_to_array($4, E'\\n'), $5::bigint[], string_to_array($6, E'\\n')
+    ) WITH ORDINALITY AS i(actor, created_at, event_id, event_type, user_id, metadata, position)
+), claimed AS (
+    INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
+    SELECT i.actor, i.created_at, i.event_id, i.event_type, i.user_id, i.metadata::json
+    FROM input i
+    WHERE (SELECT b.reporting_zone = $10 FROM bookkeeping b)
+      AND i.created_at >= (SELECT coalesce(b.dropped_before, '-infinity') FROM bookkeeping b)
+      AND NOT EXISTS (
+          SELECT FROM tombstones t WHERE t.actor = i.actor AND i.created_at < t.erased_before)
+    ON CONFLICT DO NOTHING
+    RETURNING id, actor, created_at, event_id, event_type,
+              floor(date_part('epoch', created_at) / 900)::int AS quarter
+), tally AS (
+    SELECT quarter, event_type, count(*) AS n FROM claimed GROUP BY quarter, event_type
+), counted AS (
+    INSERT INTO counts AS c (quarter, event_type, slot, count)
+    SELECT quarter, event_type, $7, n FROM tally ORDER BY quarter, event_type
+    ON CONFLICT (quarter, event_type, slot) DO UPDATE SET count = c.count + excluded.count
+), counted_by_day AS (
+    INSERT INTO counts_day AS c (day, event_type, slot, count)
+    SELECT d.day, t.event_type, $7, sum(t.n)
+    FROM tally t JOIN unnest($8::int[], $9::int[]) AS d(quarter, day) ON d.quarter = t.quarter
+    GROUP BY d.day, t.event_type ORDER BY d.day, t.event_type
+    ON CONFLICT (day, event_type, slot) DO UPDATE SET count = c.count + excluded.count
+), seen AS (
+    SELECT quarter / 96 AS day, actor,
+           bit_or(CASE WHEN quarter % 96 < 48 THEN 1::bigint << (quarter % 96) ELSE 0 END) AS low,
+           bit_or(CASE WHEN quarter % 96 < 48 THEN 0 ELSE 1::bigint << (quarter % 96 - 48) END)
+               AS high
+    FROM claimed WHERE actor <> 0 GROUP BY quarter / 96, actor
+), present AS (
+    INSERT INTO presence AS p (day, actor, low, high)
+    SELECT s.day, s.actor, s.low, s.high
+    FROM seen s LEFT JOIN presence k ON k.day = s.day AND k.actor = s.actor
+    WHERE k.day IS NULL OR (k.low | s.low) <> k.low OR (k.high | s.high) <> k.high
+    ORDER BY s.day, s.actor
+    ON CONFLICT (day, actor) DO UPDATE
+        SET low = p.low | excluded.low, high = p.high | excluded.high
+        WHERE (p.low | excluded.low) <> p.low OR (p.high | excluded.high) <> p.high
+)
+"""
+TYPES = "(text, text, text, text, text, text, smallint, text, text, text)"
+KNOWN = "SELECT i.position, c.id FROM claimed c JOIN input i USING (actor, created_at, event_id)"
+COUNT = "SELECT 0, count(*) FROM claimed"
+# Which rows were claimed matters only when some were not.
+DETAILS = f"{KNOWN} WHERE (SELECT count(*) FROM claimed) < $11::int"  # noqa: S608
+
+PREPARE = (
+    f"PREPARE store_numbered {TYPES} AS {STORE} {KNOWN};"
+    f"PREPARE store_bulk {TYPES[:-1]}, int) AS {STORE} {COUNT} UNION ALL {DETAILS}"
+)
+NUMBERED = "EXECUTE store_numbered (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+BULK = "EXECUTE store_bulk (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+
+def open_for_ingest(engine: Engine, deadline: float) -> Any:
+    """Opens a connection whose every wait ends at a deadline, its statements planned once."""
+    _, given = engine.dialect.create_connect_args(engine.url)
+    connection = psycopg2.connect(
+        **{**given, **CONNECT, "options": f"-c statement_timeout={STATEMENT_MS} {OPTIONS}"},
+        async_=True,
+    )
+    wait(connection, deadline)
+    run(connection, deadline, PREPARE)
+    return connection
+
+
+def run(connection: Any, deadline: float, sql: str, given: Sequence[Any] = ()) -> Any:
+    """Runs one statement, autocommitted; raises Stalled when the deadline passes first."""
+    cursor = connection.cursor()
+    cursor.execute(sql, given or None)
+    wait(connection, deadline)
+    return cursor
+
+
+def wait(connection: Any, deadline: float) -> None:
+    """Waits for the server in this thread alone; a silent server is left at the deadline."""
+    while (state := connection.poll()) != extensions.POLL_OK:
+        left = deadline - time.monotonic()
+        poller = select.poll()
+        poller.register(connection, WAIT_FOR[state])
+        if left <= 0 or not poller.poll(left * 1000):
+            raise Stalled
+
+
+def close(connection: Any) -> None:
+    """Closes what may be broken already."""
+    if connection is not None:
+        with contextlib.suppress(psycopg2.Error):
+            connection.close()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the error says that the database is gone, stalled or overloaded."""
+    return isinstance(error, Stalled | psycopg2.OperationalError | psycopg2.InterfaceError)
+
+
+def kept_zone(connection: Any, deadline: float) -> str:
+    """Returns the zone that counts_day is kept in."""
+    found = run(connection, deadline, "SELECT reporting_zone FROM bookkeeping")
+    zone: str = found.fetchone()[0]
+    return zone
+
+
+def store(
+    connection: Any, rows: Sequence[Row], zone: str, slot: int, numbered: bool, deadline: float
+) -> Stored:
+    """Stores and counts the rows in one statement, committed when it returns.
+
+    The rows must be sorted and without repeats; `zone` is the one counts_day is kept in:
+    if it is another by now, all rows come back as refused. Partitions that are missing
+    are made.
+    """
+    try:
+        return stored(connection, rows, zone, slot, numbered, deadline)
+    except psycopg2.errors.CheckViolation:  # no partition holds one of the rows
+        partitions.ensure(executor(connection, deadline), {row.created_at for row in rows})
+        return stored(connection, rows, zone, slot, numbered, deadline)
+
+
+def stored(
+    connection: Any, rows: Sequence[Row], zone: str, slot: int, numbered: bool, deadline: float
+) -> Stored:
+    given = arguments(rows, zone, slot)
+    if numbered:
+        return numbered_outcome(run(connection, deadline, NUMBERED, given).fetchall(), len(rows))
+    given = (*given, len(rows))
+    return bulk_outcome(run(connection, deadline, BULK, given).fetchall(), len(rows))
+
+
+def executor(connection: Any, deadline: float) -> partitions.Execute:
+    """Returns what runs one statement on the connection and returns its rows."""
+
+    def execute(sql: str) -> list[tuple[Any, ...]]:
+        cursor = run(connection, deadline, sql)
+        return cursor.fetchall() if cursor.description else []
+
+    return execute
+
+
+def arguments(rows: Sequence[Row], zone: str, slot: int) -> tuple[Any, ...]:
+    """Returns the statement's arguments as text, which PostgreSQL reads faster than lists.
+
+    No event type and no JSON text holds a line break, so a line break can separate them.
+    """
+    actors, times, ids, types, users, details = zip(*rows, strict=True)
+    quarters = sorted({quarter_of(time) for time in times})
+    days = [day_number(quarter, ZoneInfo(zone)) for quarter in quarters]
+    return (
+        array(actors),
+        array(time.isoformat() for time in times),
+        array(ids),
+        "\n".join(types),
+        array("NULL" if user is None else user for user in users),
+        "\n".join(details),
+        slot,
+        array(quarters),
+        array(days),
+        zone,
+    )
+
+
+def array(values: Iterable[Any]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def numbered_outcome(found: list[tuple[int, int]], given: int) -> Stored:
+    ids = {position - 1: number for position, number in found}
+    return Stored(ids, [position for position in range(given) if position not in ids])
+
+
+def bulk_outcome(found: list[tuple[int, int]], given: int) -> Stored:
+    stored = {position - 1 for position, _ in found if position}
+    if not stored and (0, given) in found:
+        return Stored()
+    return Stored(refused=[position for position in range(given) if position not in stored])
+
+
+SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+AS_OF = """
+SELECT CASE
+    WHEN NOT pg_is_in_recovery() THEN now()
+    WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN (
+        SELECT last_msg_receipt_time FROM pg_stat_wal_receiver WHERE status = 'streaming')
+END, pg_last_xact_replay_timestamp(), now()
+"""
+
+
+def as_of(connection: Connection) -> datetime:
+    """Returns up to when a replica's answer is complete."""
+    caught_up, replayed, now = connection.execute(text(AS_OF)).one()
+    moment: datetime = caught_up or replayed or now
+    return moment
+
+
+def minute(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Returns SQL for the start of the moment's minute, as seconds since 1970."""
+    seconds = func.floor(func.date_part("epoch", moment) / 60) * 60
+    return cast(seconds, BigInteger)
+
+
+def has_metadata(column: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
+    """Returns SQL for: the metadata's key, written as text, is the value."""
+    return column.op("->>")(key) == value
+
+
+OLDER = text(
+    """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = :application
+  AND age(backend_xmin) >= age(CAST(CAST(:transaction AS text) AS xid))
+"""
+)
+
+
+def mark(connection: Connection) -> str:
+    """Returns the number of this transaction, for `wait_out`."""
+    number = connection.execute(text("SELECT pg_current_xact_id()::xid::text")).scalar_one()
+    return str(number)
+
+
+def wait_out(session: scoped_session[Any], transaction: str) -> None:
+    """Returns once no ingest statement runs that can't see the marked, committed transaction.
+
+    Such a statement took its snapshot while the transaction was under way, so its oldest
+    running transaction is that one or an older one. Ingest's timeout bounds the wait.
+    """
+    while session.execute(
+        OLDER, {"transaction": transaction, "application": APPLICATION}
+    ).scalar_one():
+        session.rollback()  # a transaction sees one picture of the activity
+        time.sleep(0.01)
+    session.rollback()
+
+
+def lock_table(connection: Connection, name: str) -> None:
+    """Keeps writers out of a table until the transaction ends; readers go on."""
+    connection.execute(text(f"LOCK TABLE {name} IN EXCLUSIVE MODE"))
+
+
+def prepare_partitions(engine: Engine, moments: Iterable[datetime]) -> None:
+    """Makes the partitions that hold the moments, where they are missing."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        partitions.ensure(plain_executor(connection), moments)
+
+
+def plain_executor(connection: Connection) -> partitions.Execute:
+    def execute(sql: str) -> list[tuple[Any, ...]]:
+        found = connection.exec_driver_sql(sql)
+        return [tuple(row) for row in found] if found.returns_rows else []
+
+    return execute
+
+
+def droppable(session: scoped_session[Any], cutoff: datetime) -> tuple[datetime | None, int]:
+    """Returns up to when whole partitions ended by the cutoff, and how many events they hold."""
+    execute = plain_executor(session.connection())
+    ended = [each for each in partitions.existing(execute) if each.end <= cutoff]
+    counts = [f"SELECT count(*) FROM {each.name}" for each in ended]  # noqa: S608
+    events = sum(execute(each)[0][0] for each in counts)
+    session.rollback()
+    return (ended[-1].end if ended else None), events
+
+
+def drop_events(session: scoped_session[Any], before: datetime) -> None:
+    """Drops all partitions that ended by then; one that is being read is left for next time.
+
+    A drop waits for readers only for a moment, because writers would wait behind it.
+    """
+    found = partitions.existing(plain_executor(session.connection()))
+    session.rollback()
+    for each in found:
+        if each.end <= before:
+            with contextlib.suppress(OperationalError):
+                session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+                session.execute(text(f"DROP TABLE {each.name}"))
+                session.commit()
+            session.rollback()

@@ -1,0 +1,217 @@
+"""SQLite: the same in one transaction that owns the only write lock."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Text,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert as insert
+from sqlalchemy.orm import scoped_session
+
+from analytics_app.dialects.partitions import month_of
+from analytics_app.dialects.rows import Row, Stored
+from analytics_app.models import Event
+from analytics_app.zones import QUARTERS_A_DAY, day_number, quarter_of
+from chassis.database import transaction
+
+SLOTS = 1
+KEPT_SLOT = 0
+
+INSERT = """
+INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+COUNT = """
+INSERT INTO counts (quarter, event_type, slot, count) VALUES (?, ?, ?, ?)
+ON CONFLICT (quarter, event_type, slot) DO UPDATE SET count = count + excluded.count
+"""
+COUNT_DAY = """
+INSERT INTO counts_day (day, event_type, slot, count) VALUES (?, ?, ?, ?)
+ON CONFLICT (day, event_type, slot) DO UPDATE SET count = count + excluded.count
+"""
+MARK = """
+INSERT INTO presence (day, actor, low, high) VALUES (?, ?, ?, ?)
+ON CONFLICT (day, actor) DO UPDATE SET low = low | excluded.low, high = high | excluded.high
+WHERE (low | excluded.low) <> low OR (high | excluded.high) <> high
+"""
+
+
+def open_for_ingest(engine: Engine, _deadline: float) -> Any:
+    """Opens a connection of its own; in memory, the only one there is."""
+    return engine.raw_connection()
+
+
+def close(connection: Any) -> None:
+    """Gives the connection back, whatever state it is in."""
+    if connection is not None:
+        connection.close()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the error says that the database is locked for too long or can't be read."""
+    return isinstance(error, sqlite3.OperationalError)
+
+
+def kept_zone(connection: Any, _deadline: float) -> str:
+    """Returns the zone that counts_day is kept in."""
+    cursor = connection.cursor()
+    zone: str = cursor.execute("SELECT reporting_zone FROM bookkeeping").fetchone()[0]
+    return zone
+
+
+def store(
+    connection: Any, rows: Sequence[Row], zone: str, slot: int, numbered: bool, _deadline: float
+) -> Stored:
+    """Stores and counts the rows in one transaction, committed when it returns.
+
+    The rows must be without repeats; `zone` is the one counts_day is kept in: if it is
+    another by now, all rows come back as refused.
+    """
+    cursor = connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        outcome = stored(cursor, rows, zone, slot)
+        cursor.execute("COMMIT")
+    except BaseException:
+        cursor.execute("ROLLBACK")
+        raise
+    return outcome
+
+
+def stored(cursor: Any, rows: Sequence[Row], zone: str, slot: int) -> Stored:
+    may_enter = door(cursor, rows, zone)
+    outcome = Stored(refused=[])
+    claimed = []
+    for position, row in enumerate(rows):
+        if may_enter(row) and claim(cursor, row):
+            outcome.ids[position] = cursor.lastrowid
+            claimed.append(row)
+        else:
+            outcome.refused.append(position)  # type: ignore[attr-defined]
+    count(cursor, claimed, ZoneInfo(zone), slot)
+    mark_presence(cursor, claimed)
+    return outcome
+
+
+def door(cursor: Any, rows: Sequence[Row], zone: str) -> Any:
+    """Returns whether a row may come in, by the zone, retention and tombstones of now."""
+    kept_zone, dropped = cursor.execute(
+        "SELECT reporting_zone, dropped_before FROM bookkeeping"
+    ).fetchone()
+    actors = {row.actor for row in rows}
+    erased = {actor: found for actor in actors if (found := tombstone(cursor, actor))}
+
+    def may_enter(row: Row) -> bool:
+        moment = written(row.created_at)
+        return moment >= (dropped or "") and moment >= erased.get(row.actor, "")
+
+    return may_enter if kept_zone == zone else lambda _row: False
+
+
+def tombstone(cursor: Any, actor: int) -> str | None:
+    found = cursor.execute("SELECT erased_before FROM tombstones WHERE actor = ?", (actor,))
+    return next((moment for (moment,) in found), None)
+
+
+def written(moment: datetime) -> str:
+    """Returns the moment as SQLAlchemy writes it, so that text compares as time does."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def claim(cursor: Any, row: Row) -> bool:
+    event_id = row.event_id.replace("-", "")
+    cursor.execute(INSERT, (row.actor, written(row.created_at), event_id, *row[3:]))
+    return bool(cursor.rowcount == 1)
+
+
+def count(cursor: Any, rows: Iterable[Row], zone: ZoneInfo, slot: int) -> None:
+    quarters = Counter((quarter_of(row.created_at), row.event_type) for row in rows)
+    days: Counter[tuple[int, str]] = Counter()
+    for (quarter, event_type), n in quarters.items():
+        days[day_number(quarter, zone), event_type] += n
+    cursor.executemany(COUNT, [(*key, slot, n) for key, n in quarters.items()])
+    cursor.executemany(COUNT_DAY, [(*key, slot, n) for key, n in days.items()])
+
+
+def mark_presence(cursor: Any, rows: Iterable[Row]) -> None:
+    bits: Counter[tuple[int, int]] = Counter()
+    for row in rows:
+        day, quarter = divmod(quarter_of(row.created_at), QUARTERS_A_DAY)
+        if row.actor:
+            bits[day, row.actor] |= 1 << quarter
+    lower = (1 << 48) - 1
+    cursor.executemany(
+        MARK, [(day, actor, seen & lower, seen >> 48) for (day, actor), seen in bits.items()]
+    )
+
+
+SNAPSHOT: dict[str, Any] = {}
+
+
+def as_of(_connection: Connection) -> datetime:
+    """Returns up to when an answer is complete: an embedded database has no replica."""
+    return datetime.now(UTC)
+
+
+def minute(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Returns SQL for the start of the moment's minute, as seconds since 1970."""
+    return cast(func.strftime("%s", moment), BigInteger) // 60 * 60
+
+
+def has_metadata(column: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
+    """Returns SQL for: the metadata's key, written as text, is the value."""
+    member = func.json_each(column).table_valued("key", "value", "type")
+    written = case(
+        (member.c.type == "true", "true"),
+        (member.c.type == "false", "false"),
+        else_=cast(member.c.value, Text),
+    )
+    return exists().where(member.c.key == key, written == value).select_from(member)
+
+
+def mark(_connection: Connection) -> str:
+    """Returns nothing to wait for: one writer at a time holds the database."""
+    return ""
+
+
+def wait_out(_session: scoped_session[Any], _transaction: str) -> None:
+    """Returns at once."""
+
+
+def lock_table(_connection: Connection, _name: str) -> None:
+    """Does nothing: a write transaction keeps all others out."""
+
+
+def prepare_partitions(_engine: Engine, _moments: Iterable[datetime]) -> None:
+    """Does nothing: the embedded engine keeps all events in one table."""
+
+
+def droppable(session: scoped_session[Any], cutoff: datetime) -> tuple[datetime | None, int]:
+    """Returns the month that the cutoff lies in, and how many events there are before."""
+    month = month_of(cutoff)
+    events = session.scalar(select(func.count()).where(Event.created_at < month)) or 0
+    session.rollback()
+    return (month if events else None), events
+
+
+def drop_events(session: scoped_session[Any], before: datetime) -> None:
+    """Deletes all events from before then."""
+    with transaction(session):
+        session.execute(delete(Event).where(Event.created_at < before))

@@ -1,0 +1,103 @@
+"""Ingest: events -> stored and counted in one transaction, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from analytics_app.batches import Parsed
+from analytics_app.dialects.rows import Row
+from analytics_app.intake import Intake, Sender, too_old
+from analytics_app.schemas.events import EventIn
+from analytics_app.store import Store
+from chassis.errors import FieldError, Forbidden, Invalid
+from chassis.schema import rfc3339
+
+
+@dataclass(slots=True)
+class Fate:
+    """What became of one event of a batch that was not accepted."""
+
+    index: int
+    status: str
+    errors: list[FieldError] = field(default_factory=list)
+
+
+class Ingest:
+    """The use cases of storing; one for each app."""
+
+    def __init__(self, intake: Intake, store: Store) -> None:
+        self.intake = intake
+        self.store = store
+
+    def one(self, event: EventIn, sender: Sender) -> tuple[dict[str, Any] | None, bool]:
+        """Stores one event; returns it as stored, and whether it is new. None: erased.
+
+        Raises Invalid with all complaints and Forbidden; commits.
+        """
+        if event.actor is not None:
+            raise Invalid([FieldError("actor", "is taken in batches only")])
+        row = self.intake.row(event, sender, datetime.now(UTC))
+        number = self.store.one(row)
+        if number is not None:
+            return answered(row, number, event.metadata or {}), True
+        why = self.store.refusals([row])[0]
+        if why.dropped_before:
+            raise Invalid([too_old("created_at", why.dropped_before)])
+        return (None if why.erased else self.store.stored_like(row)), False
+
+    def batch(self, events: Sequence[Parsed], sender: Sender) -> tuple[int, list[Fate]]:
+        """Stores what may be stored; returns how many, and the fate of each other event."""
+        now = datetime.now(UTC)
+        places: dict[tuple[object, ...], int] = {}
+        rows: list[Row] = []
+        fates: list[Fate] = []
+        for index, event in enumerate(events):
+            judged = self.judged(event, sender, now)
+            if not isinstance(judged, Row):
+                fates.append(Fate(index, "rejected", judged))
+            elif places.setdefault(judged[:3], index) != index:
+                fates.append(Fate(index, "duplicate"))
+            else:
+                rows.append(judged)
+        # Sorted, so that two writers of the same events never wait for each other in a ring.
+        rows.sort()
+        kept_out = [rows[position] for position in self.store.many(rows)]
+        fates += self.fates(kept_out, places)
+        fates.sort(key=lambda fate: fate.index)
+        return len(rows) - len(kept_out), fates
+
+    def judged(self, event: Parsed, sender: Sender, now: datetime) -> Row | list[FieldError]:
+        if isinstance(event, list):
+            return event
+        try:
+            return self.intake.row(event, sender, now)
+        except Invalid as problem:
+            return problem.errors
+        except Forbidden as problem:
+            return [
+                FieldError("event_type" if event.user_id is None else "user_id", problem.detail)
+            ]
+
+    def fates(self, rows: list[Row], places: dict[tuple[object, ...], int]) -> list[Fate]:
+        fates = []
+        for row, why in zip(rows, self.store.refusals(rows), strict=True):
+            fate = Fate(places[row[:3]], "erased" if why.erased else "duplicate")
+            if why.dropped_before:
+                fate = Fate(fate.index, "rejected", [too_old("created_at", why.dropped_before)])
+            fates.append(fate)
+        return fates
+
+
+def answered(row: Row, number: int, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Returns a stored event as the API answers it."""
+    return {
+        "id": number,
+        "event_id": row.event_id,
+        "event_type": row.event_type,
+        "user_id": row.user_id,
+        "metadata": metadata,
+        "created_at": rfc3339(row.created_at),
+    }

@@ -1,0 +1,70 @@
+"""Lists of raw events, newest first, by keyset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select, tuple_
+
+from analytics_app import dialects
+from analytics_app.models import Event
+from analytics_app.readers import Snapshot
+from analytics_app.reports import dated
+from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
+from chassis.schema import rfc3339
+
+FIELDS = ("id", "event_id", "event_type", "user_id", "metadata", "created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events: all that every given part allows."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    types: Sequence[str] = ()
+    actor: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def page(snapshot: Snapshot, wanted: Filter, query: PageQuery) -> dict[str, Any]:
+    """Returns one page; events that arrive meanwhile neither repeat nor hide another."""
+    chosen = select(Event.__table__).where(*conditions(snapshot, wanted))
+    if query.cursor:
+        after = decode_cursor(query.cursor, datetime, int)
+        chosen = chosen.where(tuple_(Event.created_at, Event.id) < tuple_(*after))
+    chosen = chosen.order_by(Event.created_at.desc(), Event.id.desc()).limit(query.limit + 1)
+    rows = snapshot.connection.execute(chosen).all()
+    shown, more = rows[: query.limit], len(rows) > query.limit
+    items = sparse((answered(row) for row in shown), query.fields, FIELDS)
+    cursor = encode_cursor(shown[-1].created_at, shown[-1].id) if more else None
+    return dated({"items": items, "next_cursor": cursor}, snapshot)
+
+
+def conditions(snapshot: Snapshot, wanted: Filter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.start:
+        found.append(Event.created_at >= wanted.start)
+    if wanted.end:
+        found.append(Event.created_at < wanted.end)
+    if wanted.types:
+        found.append(Event.event_type.in_(wanted.types))
+    if wanted.actor is not None:
+        found.append(Event.actor == wanted.actor)
+    has_metadata = dialects.of(snapshot.connection.engine).has_metadata
+    found += [has_metadata(Event.details, key, value) for key, value in wanted.metadata.items()]
+    return found
+
+
+def answered(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "event_id": row.event_id,
+        "event_type": row.event_type,
+        "user_id": row.user_id,
+        "metadata": row.metadata,
+        "created_at": rfc3339(row.created_at),
+    }

@@ -1,0 +1,157 @@
+"""The tables: raw events, what is counted from them, and the service's own records.
+
+Every key of `events`, `presence` and `tombstones` holds `actor`, so that these can be
+distributed by it; counts hold no person. Quarters and days are numbers as in zones.py.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Identity,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator, Uuid
+
+from chassis.schema import rfc3339
+
+FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """The declarative base of this service's tables."""
+
+
+db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware time: TIMESTAMPTZ on PostgreSQL, text in UTC on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Event(Base):
+    """One stored event; `actor` is the user id, a visitor's negative hash, or 0 for nobody."""
+
+    __tablename__ = "events"
+
+    actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    created_at: Mapped[datetime] = mapped_column(Moment, primary_key=True)
+    event_id: Mapped[Any] = mapped_column(Uuid(as_uuid=False), primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, Identity())
+    event_type: Mapped[str] = mapped_column(String(100))
+    user_id: Mapped[int | None] = mapped_column(BigInteger)
+    # `metadata` is a name that declarative classes keep for themselves.
+    details: Mapped[dict[str, Any]] = mapped_column("metadata", JSON)
+
+    __table_args__ = (
+        Index("events_by_type", "event_type", "created_at", postgresql_include=["actor"]),
+        {"postgresql_partition_by": "RANGE (created_at)"},
+    )
+
+    def answered(self) -> dict[str, Any]:
+        """Returns the event as the API answers it."""
+        return {
+            "id": self.id,
+            "event_id": self.event_id,
+            "event_type": self.event_type,
+            "user_id": self.user_id,
+            "metadata": self.details,
+            "created_at": rfc3339(self.created_at),
+        }
+
+
+class Count(Base):
+    """How many events of a type one quarter holds: the sum over its slots."""
+
+    __tablename__ = "counts"
+
+    quarter: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_type: Mapped[str] = mapped_column(String(100), primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class DayCount(Base):
+    """How many events of a type one day of the reporting zone holds: the sum over its slots."""
+
+    __tablename__ = "counts_day"
+
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_type: Mapped[str] = mapped_column(String(100), primary_key=True)
+    slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
+class Presence(Base):
+    """The quarters of one UTC day in which an actor did anything: 48 bits low, 48 bits high."""
+
+    __tablename__ = "presence"
+
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    low: Mapped[int] = mapped_column(BigInteger)
+    high: Mapped[int] = mapped_column(BigInteger)
+
+
+class Tombstone(Base):
+    """An actor whose events dated before a moment were erased, and stay out."""
+
+    __tablename__ = "tombstones"
+
+    actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    erased_before: Mapped[datetime] = mapped_column(Moment)
+
+
+class Bookkeeping(Base):
+    """The one row of what the service must remember of itself.
+
+    `reporting_zone` is the zone that `counts_day` is kept in; while `days_ready` is false
+    it is being rebuilt. Events before `dropped_before` were dropped by retention.
+    """
+
+    __tablename__ = "bookkeeping"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    reporting_zone: Mapped[str] = mapped_column(String(64))
+    days_ready: Mapped[bool]
+    dropped_before: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class ApiKey(Base):
+    """Another program's key, kept as the SHA-256 digest of what was shown once."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True
+    )
+    name: Mapped[str] = mapped_column(String(100))
+    scopes: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(Moment)
+    expires_at: Mapped[datetime | None] = mapped_column(Moment)

@@ -1,0 +1,193 @@
+"""What a caller's start, end, zone and interval mean: exact instants and buckets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from analytics_app.zones import (
+    ONE_DAY,
+    QUARTER_SECONDS,
+    local_date,
+    midnight,
+    quarter_of,
+    quarter_start,
+)
+from chassis.errors import FieldError, Invalid
+
+Interval = Literal["minute", "hour", "day", "week", "month"]
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+LONGEST = {"minute": timedelta(hours=49), "hour": timedelta(days=93)}
+LONGEST_SAID = {"minute": "48 hours", "hour": "92 days"}
+USUAL_DAYS = {"minute": 1, "hour": 7, "day": 30, "week": 84, "month": 365}
+EARLIEST, LATEST = date(1970, 1, 2), date(2200, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The half-open range `[start, end)`, in UTC, and the zone its days are in.
+
+    `nominal_end` is where the range would end if it were not cut off at now.
+    """
+
+    start: datetime
+    end: datetime
+    zone: ZoneInfo
+    nominal_end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One bucket of a series: its natural `[start, end)`."""
+
+    start: datetime
+    end: datetime
+
+
+def zone_of(name: str | None, usual: str) -> ZoneInfo:
+    """Returns the zone; raises Invalid if there is none of that name."""
+    try:
+        return ZoneInfo(name or usual)
+    except (KeyError, ValueError, OSError):
+        raise Invalid(
+            [FieldError("tz", "must be an IANA time zone such as Europe/Berlin")]
+        ) from None
+
+
+def moment(text: str, field: str, zone: ZoneInfo) -> datetime:
+    """Returns the time, or local midnight of the date; raises Invalid for anything else."""
+    try:
+        if DATE.fullmatch(text):
+            return midnight(within_reach(date.fromisoformat(text), field), zone)
+        if TIME.fullmatch(text):
+            found = datetime.fromisoformat(text.upper()).astimezone(UTC)
+            within_reach(found.date(), field)
+            return found
+    except (ValueError, OverflowError):
+        pass
+    example = "must be a date such as 2026-01-31 or a time such as 2026-01-31T12:00:00Z"
+    raise Invalid([FieldError(field, example)])
+
+
+def within_reach(day: date, field: str) -> date:
+    if not EARLIEST <= day <= LATEST:
+        raise Invalid([FieldError(field, f"must lie between {EARLIEST} and {LATEST}")])
+    return day
+
+
+def asked(
+    start: str | None, end: str | None, zone: ZoneInfo, now: datetime, usual_days: int = 30
+) -> Range:
+    """Returns the range a caller asks for; what is left out is the usual days up to now."""
+    tomorrow = midnight(local_date(now, zone) + ONE_DAY, zone)
+    until = moment(end, "end", zone) if end else now
+    nominal = until if end else tomorrow
+    if start:
+        since = moment(start, "start", zone)
+    else:
+        since = midnight(local_date(nominal, zone) - timedelta(days=usual_days), zone)
+    if since >= until:
+        raise Invalid([FieldError("end", "must be after start")])
+    return Range(since, until, zone, nominal)
+
+
+def previous(current: Range, now: datetime) -> Range:
+    """Returns the range before it, over the same elapsed time.
+
+    A range of whole local days is followed by as many days before it, so that clocks
+    going forward or back don't shift it.
+    """
+    elapsed = max(min(current.end, now) - current.start, timedelta())
+    first = local_date(current.start, current.zone)
+    last = local_date(current.nominal_end, current.zone)
+    whole_days = (
+        midnight(first, current.zone) == current.start
+        and midnight(last, current.zone) == current.nominal_end
+    )
+    if not whole_days:
+        return Range(current.start - elapsed, current.start, current.zone, current.start)
+    start = midnight(first - (last - first), current.zone)
+    end = current.start if current.nominal_end <= now else min(start + elapsed, current.start)
+    return Range(start, end, current.zone, current.start)
+
+
+def buckets(span: Range, interval: Interval) -> list[Bucket]:
+    """Returns every bucket that the range touches, in order; raises Invalid for too many."""
+    if interval in LONGEST and span.end - span.start > LONGEST[interval]:
+        said = f"for {interval}s is limited to {LONGEST_SAID[interval]}"
+        raise Invalid([FieldError("interval", f"the range {said}: narrow it")])
+    edges = EDGES[interval](span)
+    return [Bucket(start, end) for start, end in pairwise(edges) if start < end]
+
+
+def minute_edges(span: Range) -> list[datetime]:
+    edges = [span.start.replace(second=0, microsecond=0)]
+    while edges[-1] < span.end:
+        edges.append(edges[-1] + timedelta(minutes=1))
+    return edges
+
+
+def hour_edges(span: Range) -> list[datetime]:
+    """Returns where the hour on the wall changes; an hour that clocks repeat counts twice."""
+    quarter = quarter_of(span.start)
+    while hour_on_the_wall(quarter - 1, span.zone) == hour_on_the_wall(quarter, span.zone):
+        quarter -= 1
+    edges = [quarter_start(quarter)]
+    while edges[-1] < span.end:
+        before = hour_on_the_wall(quarter, span.zone)
+        while hour_on_the_wall(quarter, span.zone) == before:
+            quarter += 1
+        edges.append(quarter_start(quarter))
+    return edges
+
+
+def hour_on_the_wall(quarter: int, zone: ZoneInfo) -> tuple[object, ...]:
+    local = datetime.fromtimestamp(quarter * QUARTER_SECONDS, zone)
+    return local.date(), local.hour, local.utcoffset()
+
+
+def calendar_edges(
+    span: Range, first: Callable[[date], date], following: Callable[[date], date]
+) -> list[datetime]:
+    day = first(local_date(span.start, span.zone))
+    edges = [midnight(day, span.zone)]
+    while edges[-1] < span.end:
+        day = following(day)
+        edges.append(midnight(day, span.zone))
+    return edges
+
+
+def day_edges(span: Range) -> list[datetime]:
+    return calendar_edges(span, lambda day: day, lambda day: day + ONE_DAY)
+
+
+def week_edges(span: Range) -> list[datetime]:
+    return calendar_edges(span, monday, lambda day: day + timedelta(days=7))
+
+
+def month_edges(span: Range) -> list[datetime]:
+    return calendar_edges(
+        span,
+        lambda day: day.replace(day=1),
+        lambda day: (day + timedelta(days=32)).replace(day=1),
+    )
+
+
+def monday(day: date) -> date:
+    return day - timedelta(days=day.weekday())
+
+
+EDGES: dict[str, Callable[[Range], list[datetime]]] = {
+    "minute": minute_edges,
+    "hour": hour_edges,
+    "day": day_edges,
+    "week": week_edges,
+    "month": month_edges,
+}

@@ -1,0 +1,175 @@
+"""Reads the rollups: how many events, how many different actors, in exact spans of time.
+
+A span is cut into whole quarters, which the rollups hold, and what is left at its ends,
+which is read from the raw events: less than a quarter-hour on each side.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection, Select, func, literal, select
+
+from analytics_app.actors import (
+    actors_by_type,
+    by_minute,
+    distinct_actors,
+    distinct_actors_of_types,
+)
+from analytics_app.models import Bookkeeping, Count, DayCount, Event
+from analytics_app.spans import Cut, Span, cut
+from analytics_app.zones import (
+    EPOCH,
+    ONE_DAY,
+    date_of,
+    is_midnight,
+    local_date,
+    midnight,
+    quarter_of,
+    quarter_start,
+)
+from chassis.errors import FieldError, Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing to read: its counts by type and by time, and when what it counts begins."""
+
+    by_type: Select[Any]
+    by_time: Select[Any]
+    event_type: Any
+    begins: Any
+
+
+def quarters_part(first: int, last: int) -> Part:
+    within = (Count.quarter >= first, Count.quarter < last)
+    return Part(
+        select(Count.event_type, func.sum(Count.count)).where(*within).group_by(Count.event_type),
+        select(Count.quarter, func.sum(Count.count)).where(*within).group_by(Count.quarter),
+        Count.event_type,
+        quarter_start,
+    )
+
+
+def days_part(first: int, last: int, zone: ZoneInfo) -> Part:
+    within = (DayCount.day >= first, DayCount.day < last)
+    day, kind, count = DayCount.day, DayCount.event_type, func.sum(DayCount.count)
+    return Part(
+        select(kind, count).where(*within).group_by(kind),
+        select(day, count).where(*within).group_by(day),
+        kind,
+        lambda number: midnight(date_of(number), zone),
+    )
+
+
+def raw_part(span: Span) -> Part:
+    """A span of less than a quarter counts at its start: it lies within one bucket."""
+    within = (Event.created_at >= span.start, Event.created_at < span.end)
+    return Part(
+        select(Event.event_type, func.count()).where(*within).group_by(Event.event_type),
+        select(literal(0), func.count()).select_from(Event).where(*within),
+        Event.event_type,
+        lambda _: span.start,
+    )
+
+
+class Rollups:
+    """A reader on one connection; in one snapshot, everything it answers fits together."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        kept = select(
+            Bookkeeping.reporting_zone, Bookkeeping.days_ready, Bookkeeping.dropped_before
+        )
+        zone, self.days_ready, self.dropped_before = connection.execute(kept).one()
+        self.zone = ZoneInfo(zone)
+
+    def need_raw(self, since: datetime, field: str = "start") -> None:
+        """Raises Invalid where raw events are needed from before what retention dropped."""
+        if self.dropped_before and since < self.dropped_before:
+            day = f"{self.dropped_before:%Y-%m-%d}"
+            said = f"the events before {day} were dropped by retention: begin there or later"
+            raise Invalid([FieldError(field, said)])
+
+    def by_type(self, span: Span) -> Counter[str]:
+        """Returns the number of events of each type."""
+        found: Counter[str] = Counter()
+        for part in self.parts(span, by_day=True):
+            for event_type, n in self.connection.execute(part.by_type):
+                found[event_type] += int(n)
+        return found
+
+    def in_buckets(
+        self, span: Span, starts: Sequence[datetime], zone: ZoneInfo, types: Sequence[str] = ()
+    ) -> list[int]:
+        """Returns the number of events of the types (all if none) in each bucket."""
+        whole_days = zone.key == self.zone.key and all(is_midnight(each, zone) for each in starts)
+        totals = [0] * len(starts)
+        for part in self.parts(span, by_day=whole_days):
+            chosen = part.by_time.where(part.event_type.in_(types)) if types else part.by_time
+            for time, n in self.connection.execute(chosen):
+                totals[bisect_right(starts, part.begins(time)) - 1] += int(n)
+        return totals
+
+    def parts(self, span: Span, *, by_day: bool) -> Iterator[Part]:
+        """Returns what to read for a span: whole days where allowed, quarters, raw ends."""
+        whole = cut(span)
+        for end in whole.ends:
+            self.need_raw(end.start)
+            yield raw_part(end)
+        days = self.whole_days(whole) if by_day and self.days_ready else None
+        if days is None:
+            yield quarters_part(whole.first, whole.last)
+            return
+        first, last = (quarter_of(midnight(date_of(day), self.zone)) for day in days)
+        yield days_part(*days, self.zone)
+        yield quarters_part(whole.first, first)
+        yield quarters_part(last, whole.last)
+
+    def whole_days(self, whole: Cut) -> tuple[int, int] | None:
+        """Returns the days of the reporting zone that lie within, as `[first, last)`."""
+        if whole.last - whole.first < 96:
+            return None
+        start, end = quarter_start(whole.first), quarter_start(whole.last)
+        first = local_date(start, self.zone)
+        if midnight(first, self.zone) < start:
+            first += ONE_DAY
+        last = local_date(end, self.zone)
+        numbers = first.toordinal() - EPOCH, last.toordinal() - EPOCH
+        return numbers if numbers[0] < numbers[1] else None
+
+    def actors(self, spans: Sequence[Span], types: Sequence[str] = ()) -> list[int]:
+        """Returns the number of different actors in each span; the spans don't overlap."""
+        if types:
+            self.need_raw(spans[0].start)
+            return distinct_actors_of_types(self.connection, spans, types)
+        cuts = [cut(span) for span in spans]
+        for each in cuts:
+            for end in each.ends:
+                self.need_raw(end.start)
+        return distinct_actors(self.connection, cuts)
+
+    def actors_by_type(self, span: Span) -> dict[str, int]:
+        """Returns the number of different actors of each type, from the raw events."""
+        return actors_by_type(self.connection, span)
+
+    def all_by_type(self) -> tuple[Counter[str], dict[str, int]]:
+        """Returns counts and different actors by type of all raw events that are kept."""
+        first = quarter_of(self.dropped_before) if self.dropped_before else 0
+        last = self.connection.execute(select(func.max(Count.quarter))).scalar() or first
+        kept = Span(quarter_start(first), quarter_start(last + 1))
+        return self.by_type(kept), self.actors_by_type(kept)
+
+    def by_minute(self, spans: Sequence[Span], types: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Returns events and different actors in each minute, from the raw events."""
+        whole = Span(spans[0].start, spans[-1].end)
+        self.need_raw(whole.start)
+        found = by_minute(self.connection, whole, types)
+        pairs = [found.get(span.start.replace(second=0, microsecond=0), (0, 0)) for span in spans]
+        return [n for n, _ in pairs], [unique for _, unique in pairs]

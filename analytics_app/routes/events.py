@@ -1,0 +1,177 @@
+"""Storing, listing and erasing events."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, request
+
+from analytics_app import listing
+from analytics_app.batches import parsed_batch
+from analytics_app.erasure import erase
+from analytics_app.ingest import Fate
+from analytics_app.intake import Sender, parsed_event
+from analytics_app.listing import Filter
+from analytics_app.models import db
+from analytics_app.ranges import moment, zone_of
+from analytics_app.schemas.events import (
+    BatchIn,
+    BatchOut,
+    DateRangeQuery,
+    Erased,
+    EventIn,
+    EventOut,
+    EventPage,
+    EventsQuery,
+    UserEventsQuery,
+)
+from analytics_app.services import services
+from chassis.api import api
+from chassis.auth import caller, requires
+from chassis.errors import FieldError, Forbidden, Invalid, TooLarge, UnsupportedMediaType
+from chassis.pagination import PageQuery
+
+LARGEST_EVENT = 64 * 1024
+NDJSON = "application/x-ndjson"
+
+routes = Blueprint("events", __name__, url_prefix="/analytics")
+
+
+def sender() -> Sender:
+    found = caller()
+    return Sender(found.may("events:write"), found.user_id)
+
+
+@routes.post("/events")
+@requires("events:write", or_user=True)
+@api(
+    body=EventIn, body_raw=True, answers={201: EventOut, 200: EventOut}, errors=(Invalid, Forbidden)
+)
+def store_event(raw: bytes) -> Any:
+    """Store one event.
+
+    Answered after the commit: 201 with the event, 200 with the stored one for a repeat,
+    200 with `{"status": "erased"}` for somebody whose events were erased.
+    """
+    if not request.is_json:
+        raise UnsupportedMediaType("Send the event as JSON, with Content-Type: application/json.")
+    if len(raw) > LARGEST_EVENT:
+        raise TooLarge("One event is at most 64 KiB.")
+    event, is_new = services().ingest.one(parsed_event(raw), sender())
+    return event or {"status": "erased"}, 201 if is_new else 200
+
+
+@routes.post("/events/batch")
+@requires("events:write", or_user=True)
+@api(
+    body=BatchIn,
+    body_raw=True,
+    media_types=("application/json", NDJSON),
+    answers={200: BatchOut},
+    errors=(Invalid,),
+)
+def store_batch(raw: bytes) -> dict[str, Any]:
+    """Store up to 5,000 events.
+
+    JSON or one event a line; each is judged for itself, and those not accepted are listed.
+    """
+    lines = request.mimetype in (NDJSON, "application/ndjson", "application/jsonl")
+    if not (lines or request.is_json):
+        raise UnsupportedMediaType(f"Send JSON or {NDJSON}.")
+    accepted, fates = services().ingest.batch(parsed_batch(raw, lines=lines), sender())
+    return batch_answer(accepted, fates)
+
+
+def batch_answer(accepted: int, fates: list[Fate]) -> dict[str, Any]:
+    statuses = [fate.status for fate in fates]
+    return {
+        "accepted": accepted,
+        "duplicates": statuses.count("duplicate"),
+        "rejected": statuses.count("rejected"),
+        "results": [
+            {
+                "index": fate.index,
+                "status": fate.status,
+                "errors": [{"field": e.field, "message": e.message} for e in fate.errors],
+            }
+            for fate in fates
+        ],
+    }
+
+
+@routes.get("/events")
+@requires("events:read")
+@api(query=EventsQuery, answers={200: EventPage}, etag=True)
+def list_events(query: EventsQuery) -> dict[str, Any]:
+    """List events, newest first.
+
+    Filters: event_type (repeatable), user_id, start, end, and metadata.<key>=<value>.
+    """
+    return page(query, filter_of(query, query.user_id, query.metadata))
+
+
+@routes.get("/events/date-range")
+@requires("events:read")
+@api(query=DateRangeQuery, answers={200: EventPage}, etag=True)
+def list_events_of_days(query: DateRangeQuery) -> dict[str, Any]:
+    """List the events of some days, the last one included, in the reporting time zone."""
+    zone = zone_of(query.tz, services().settings.reporting_timezone)
+    start = moment(day(query.start_date, "start_date"), "start_date", zone)
+    end = moment(day(query.end_date, "end_date", 1), "end_date", zone)
+    if start >= end:
+        raise Invalid([FieldError("end_date", "must not be before start_date")])
+    return page(query, Filter(start, end, query.event_type))
+
+
+def day(text: str, field: str, plus: int = 0) -> str:
+    """Returns the date, so many days later; raises Invalid for any other text."""
+    try:
+        return (datetime.strptime(text, "%Y-%m-%d") + timedelta(days=plus)).date().isoformat()
+    except (ValueError, OverflowError):
+        raise Invalid([FieldError(field, "must be a date such as 2026-01-31")]) from None
+
+
+@routes.get("/users/<id:user_id>/events")
+@requires("events:read", or_user=True)
+@api(query=UserEventsQuery, answers={200: EventPage}, errors=(Forbidden,), etag=True)
+def list_events_of_user(user_id: int, query: UserEventsQuery) -> dict[str, Any]:
+    """List one user's events, newest first: one's own, or anybody's for analysts."""
+    found = caller()
+    if found.user_id != user_id and not found.may("events:read"):
+        raise Forbidden("You may see your own events only.")
+    return page(query, filter_of(query, user_id, {}))
+
+
+def filter_of(query: UserEventsQuery, actor: int | None, metadata: dict[str, str]) -> Filter:
+    zone = zone_of(query.tz, services().settings.reporting_timezone)
+    start = moment(query.start, "start", zone) if query.start else None
+    end = moment(query.end, "end", zone) if query.end else None
+    return Filter(start, end, query.event_type, actor, metadata)
+
+
+def page(query: PageQuery, wanted: Filter) -> dict[str, Any]:
+    with services().readers.snapshot() as snapshot:
+        return listing.page(snapshot, wanted, query)
+
+
+@routes.delete("/users/<id:user_id>/events")
+@requires("events:erase")
+@api(answers={200: Erased})
+def erase_user(user_id: int) -> dict[str, int]:
+    """Erase all events of a user.
+
+    They leave every count, and what arrives later but is dated before is refused: for
+    ever when the users service asks, which it does for deleted accounts.
+    """
+    for_ever = caller().kind == "service"
+    return {"erased": erase(db, user_id, datetime.now(UTC), for_ever=for_ever)}
+
+
+@routes.delete("/visitors/<path:visitor_id>/events")
+@requires("events:erase")
+@api(answers={200: Erased})
+def erase_visitor(visitor_id: str) -> dict[str, int]:
+    """Erase all events of a visitor, as of a user."""
+    actor = services().ingest.intake.visitor(visitor_id)
+    return {"erased": erase(db, actor, datetime.now(UTC), for_ever=False)}

@@ -1,0 +1,67 @@
+"""Reports from the rollups."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Blueprint
+
+from analytics_app import reports
+from analytics_app.ranges import USUAL_DAYS, Range, asked, zone_of
+from analytics_app.schemas.reports import (
+    ByType,
+    RangeQuery,
+    Series,
+    SeriesQuery,
+    Summary,
+    SummaryQuery,
+)
+from analytics_app.services import services
+from analytics_app.spans import Span
+from chassis.api import api
+from chassis.auth import requires
+
+routes = Blueprint("reports", __name__, url_prefix="/analytics")
+
+
+def range_of(query: RangeQuery, now: datetime, usual_days: int = 30) -> Range:
+    zone = zone_of(query.tz, services().settings.reporting_timezone)
+    return asked(query.start, query.end, zone, now, usual_days)
+
+
+@routes.get("/summary")
+@requires("reports:read", "events:read")
+@api(query=SummaryQuery, answers={200: Summary}, etag=True)
+def summary(query: SummaryQuery) -> dict[str, Any]:
+    """Sum up a range, and the one before it over the same elapsed time.
+
+    Without a range: the last 30 days, today included, up to now.
+    """
+    now = datetime.now(UTC)
+    span = range_of(query, now)
+    with services().readers.snapshot() as snapshot:
+        return reports.summary(snapshot, span, now, compare=query.compare is not None)
+
+
+@routes.get("/timeseries")
+@requires("reports:read", "events:read")
+@api(query=SeriesQuery, answers={200: Series}, etag=True)
+def timeseries(query: SeriesQuery) -> dict[str, Any]:
+    """Count by minute, hour, day, week or month; every bucket is there, empty ones too."""
+    now = datetime.now(UTC)
+    span = range_of(query, now, USUAL_DAYS[query.interval])
+    with services().readers.snapshot() as snapshot:
+        return reports.series(snapshot, span, query.interval, query.event_type, now)
+
+
+@routes.get("/events/by-type")
+@requires("reports:read", "events:read")
+@api(query=RangeQuery, answers={200: ByType}, etag=True)
+def by_type(query: RangeQuery) -> dict[str, Any]:
+    """Count by event type; without a range, all there is."""
+    now = datetime.now(UTC)
+    bounded = query.start or query.end
+    span = range_of(query, now) if bounded else None
+    with services().readers.snapshot() as snapshot:
+        return reports.by_type(snapshot, Span(span.start, span.end) if span else None)

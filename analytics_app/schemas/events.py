@@ -1,0 +1,126 @@
+"""Events as they come in and as they are answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from chassis.pagination import PageQuery
+from chassis.schema import FieldProblem, Id, Model, Query, Timestamp
+
+EventType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
+# Judged in intake.py, where the answer can say what a time or UUID must look like.
+TimeText = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
+UuidText = Annotated[str, Field(max_length=64, json_schema_extra={"format": "uuid"})]
+VisitorId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class EventIn(Model):
+    """One event to store."""
+
+    event_type: EventType
+    user_id: Id | None = None
+    visitor_id: VisitorId | None = None
+    metadata: dict[str, Any] | None = None
+    event_id: UuidText | None = None
+    created_at: TimeText | None = None
+    actor: Annotated[int, Field(ge=-(2**63), le=-1)] | None = Field(
+        None, description="a visitor's, as an export wrote it; in batches only"
+    )
+
+
+class BatchIn(Model):
+    """Up to 5,000 events."""
+
+    events: list[EventIn]
+
+
+class EventOut(Model):
+    """One stored event."""
+
+    id: int
+    event_id: str
+    event_type: str
+    user_id: int | None
+    metadata: dict[str, Any]
+    created_at: Timestamp
+
+
+class ErasedOut(Model):
+    """The answer to an event of somebody whose events were erased: it is not stored."""
+
+    status: Literal["erased"] = "erased"
+
+
+class BatchResult(Model):
+    """What became of one event that was not accepted; `index` is its place in the batch."""
+
+    index: int
+    status: Literal["duplicate", "rejected", "erased"]
+    errors: list[FieldProblem] = []
+
+
+class BatchOut(Model):
+    """How a batch fared; all events that `results` doesn't list were accepted."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    results: list[BatchResult]
+
+
+class SparseEvent(Model):
+    """One stored event, or the fields of it that were asked for."""
+
+    id: int | None = None
+    event_id: str | None = None
+    event_type: str | None = None
+    user_id: int | None = None
+    metadata: dict[str, Any] | None = None
+    created_at: Timestamp | None = None
+
+
+class EventPage(Model):
+    """One page of events, newest first; `as_of` stands in answers from a replica."""
+
+    items: list[SparseEvent]
+    next_cursor: str | None
+    as_of: Timestamp | None = None
+
+
+class UserEventsQuery(PageQuery):
+    """A page of one user's events."""
+
+    event_type: list[EventType] = []
+    start: str | None = Field(None, max_length=64, description="a time, or a date in `tz`")
+    end: str | None = Field(None, max_length=64, description="exclusive")
+    tz: str | None = Field(None, max_length=64, description="an IANA time zone")
+
+
+class EventsQuery(UserEventsQuery):
+    """A page of events by type, user, time and metadata."""
+
+    prefixed = {"metadata.": "metadata"}
+
+    user_id: Id | None = None
+    metadata: dict[str, str] = {}
+
+
+class DateRangeQuery(PageQuery):
+    """A page of the events of some whole days."""
+
+    start_date: str = Field(max_length=64, description="the first day")
+    end_date: str = Field(max_length=64, description="the last day, included")
+    tz: str | None = Field(None, max_length=64, description="an IANA time zone")
+    event_type: list[EventType] = []
+
+
+class Erased(Model):
+    """How many events were erased."""
+
+    erased: int
+
+
+class Empty(Query):
+    """A query string without names."""

@@ -1,0 +1,87 @@
+"""Reports as they are asked for and answered."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from analytics_app.ranges import Interval
+from analytics_app.schemas.events import EventType
+from chassis.schema import Model, Query, Timestamp
+
+
+class RangeQuery(Query):
+    """A half-open range; a bare date is local midnight in `tz`."""
+
+    start: str | None = Field(None, max_length=64, description="a time, or a date in `tz`")
+    end: str | None = Field(None, max_length=64, description="exclusive; left out: now")
+    tz: str | None = Field(None, max_length=64, description="an IANA time zone")
+
+
+class SummaryQuery(RangeQuery):
+    """A range, and whether to compare it with the one before."""
+
+    compare: Literal["previous"] | None = None
+
+
+class SeriesQuery(RangeQuery):
+    """A range in buckets."""
+
+    interval: Interval = "day"
+    event_type: list[EventType] = []
+
+
+class Point(Model):
+    """One bucket; `complete` is false while it lasts, or where the range cuts it."""
+
+    start: Timestamp
+    count: int
+    unique_users: int
+    complete: bool
+
+
+class Figures(Model):
+    """What happened in a range."""
+
+    start: Timestamp
+    end: Timestamp
+    total_events: int
+    unique_users: int
+    events_by_type: dict[str, int]
+    events_over_time: list[Point]
+
+
+class Summary(Figures):
+    """What happened in a range, and in the one before it; `as_of` if from a replica."""
+
+    tz: str
+    previous: Figures | None = None
+    as_of: Timestamp | None = None
+
+
+class Series(Model):
+    """Every bucket of a range."""
+
+    interval: Interval
+    tz: str
+    items: list[Point]
+    start: Timestamp
+    end: Timestamp
+    as_of: Timestamp | None = None
+
+
+class TypeCount(Model):
+    """How many events of a type, by how many different actors."""
+
+    event_type: str
+    count: int
+    unique_users: int
+
+
+class ByType(Model):
+    """Counts by type, the most frequent first."""
+
+    items: list[TypeCount]
+    total: int
+    as_of: Timestamp | None = None

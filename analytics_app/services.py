@@ -1,0 +1,28 @@
+"""What the routes of one app share: its use cases, wired to its database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from analytics_app.config import AnalyticsSettings
+from analytics_app.ingest import Ingest
+from analytics_app.readers import Readers
+
+NAME = "analytics"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The use cases that hold state, and the settings."""
+
+    settings: AnalyticsSettings
+    ingest: Ingest
+    readers: Readers
+
+
+def services() -> Services:
+    """Returns the services of the current app."""
+    return cast(Services, current_app.extensions[NAME])

@@ -1,0 +1,53 @@
+"""Folds the counting slots of closed days: writers no longer meet there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Table, delete, func, select
+
+from analytics_app import counting, dialects
+from analytics_app.models import Count, DayCount
+from analytics_app.zones import QUARTERS_A_DAY, quarter_of
+from chassis.database import transaction
+
+CLOSED_AFTER = timedelta(days=2)
+
+
+def fold(db: SQLAlchemy, now: datetime) -> int:
+    """Folds all slots of days that closed; returns how many rows went.
+
+    One transaction for each day: a writer of a late event waits for moments only.
+    """
+    closed = quarter_of(now - CLOSED_AFTER) // QUARTERS_A_DAY
+    folded = fold_table(db, cast(Table, Count.__table__), "quarter", QUARTERS_A_DAY, closed)
+    return folded + fold_table(db, cast(Table, DayCount.__table__), "day", 1, closed)
+
+
+def fold_table(db: SQLAlchemy, table: Table, unit: str, width: int, closed: int) -> int:
+    kept = dialects.of(db.engine).KEPT_SLOT
+    column = table.c[unit]
+    oldest = select(func.min(column)).where(table.c.slot != kept, column < closed * width)
+    folded = 0
+    while (first := db.session.scalar(oldest)) is not None:
+        day = first // width
+        with transaction(db.session):
+            folded += fold_rows(db, table, unit, (day * width, (day + 1) * width), kept)
+    db.session.rollback()
+    return folded
+
+
+def fold_rows(db: SQLAlchemy, table: Table, unit: str, within: tuple[int, int], kept: int) -> int:
+    column = table.c[unit]
+    spread = (column >= within[0], column < within[1], table.c.slot != kept)
+    ordered = select(table).where(*spread).order_by(column, table.c.event_type, table.c.slot)
+    rows: list[Any] = list(db.session.execute(ordered.with_for_update()))
+    tally: Counter[tuple[int, str]] = Counter()
+    for number, event_type, _, count in rows:
+        tally[number, event_type] += count
+    db.session.execute(delete(table).where(*spread))
+    counting.merge(db.session.connection(), table, unit, tally)
+    return len(rows)

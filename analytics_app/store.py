@@ -1,0 +1,78 @@
+"""The way to the database for ingest: connections of its own, bounded waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import select
+
+from analytics_app.dialects.rows import Row
+from analytics_app.models import Bookkeeping, Event, Tombstone
+from analytics_app.writers import Writers
+
+
+@dataclass(slots=True)
+class Refusal:
+    """Why a row stayed out: erased, from before `dropped_before`, or there already."""
+
+    erased: bool = False
+    dropped_before: datetime | None = None
+
+
+class Store:
+    """Stores rows, and says why some stayed out."""
+
+    def __init__(self, db: SQLAlchemy, writers: Writers) -> None:
+        self.db = db
+        self.writers = writers
+
+    def one(self, row: Row) -> int | None:
+        """Stores the row; returns its number, or None if it stayed out."""
+        return self.writers.one(row)
+
+    def many(self, rows: Sequence[Row]) -> Sequence[int]:
+        """Stores the sorted rows; returns the positions of those that stayed out."""
+        return self.writers.many(rows) if rows else []
+
+    def refusals(self, rows: Sequence[Row]) -> list[Refusal]:
+        """Returns for each row that stayed out why it did."""
+        if not rows:
+            return []
+        dropped = self.db.session.scalars(select(Bookkeeping.dropped_before)).one()
+        erased = self.tombstones({row.actor for row in rows})
+        self.db.session.rollback()
+        return [refusal(row, dropped, erased.get(row.actor)) for row in rows]
+
+    def tombstones(self, actors: set[int]) -> dict[int, datetime]:
+        found: dict[int, datetime] = {}
+        pending = iter(actors)
+        while some := list(islice(pending, 500)):
+            chosen = select(Tombstone.actor, Tombstone.erased_before).where(
+                Tombstone.actor.in_(some)
+            )
+            found.update((actor, moment) for actor, moment in self.db.session.execute(chosen))
+        return found
+
+    def stored_like(self, row: Row) -> dict[str, Any] | None:
+        """Returns the stored event of the row's identity; None if it was erased just now."""
+        found = self.db.session.scalars(
+            select(Event).where(
+                Event.actor == row.actor,
+                Event.created_at == row.created_at,
+                Event.event_id == row.event_id,
+            )
+        ).one_or_none()
+        answer = found.answered() if found else None
+        self.db.session.rollback()
+        return answer
+
+
+def refusal(row: Row, dropped: datetime | None, erased_before: datetime | None) -> Refusal:
+    if dropped and row.created_at < dropped:
+        return Refusal(dropped_before=dropped)
+    return Refusal(erased=bool(erased_before and row.created_at < erased_before))
