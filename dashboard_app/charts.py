@@ -22,6 +22,7 @@ TICKS = [
     {"dtickrange": [DAY, MONTH], "value": "%-d %b"},
     {"dtickrange": [MONTH, None], "value": "%b %Y"},
 ]
+FEW = 5
 OTHER, OTHER_COLOR = "Other", "--c-other"
 
 
@@ -95,7 +96,10 @@ def trend_figure(
             open_end(x[begin:], values[begin:], names[begin:], label)
             | {"meta": {"links": list(links[begin:])}}
         )
-    return {"data": traces, "layout": layout(revision, zoomable=True)}
+    frame = layout(revision, zoomable=True)
+    if max(values, default=0) < FEW and max((each for _, each in previous), default=0) < FEW:
+        frame["yaxis"] |= {"range": [0, FEW], "dtick": 1}
+    return {"data": traces, "layout": frame}
 
 
 def finished_count(buckets: Sequence[Bucket]) -> int:

@@ -13,7 +13,7 @@ from flask import Flask, current_app
 
 from chassis.client import ApiClient, Refused
 from chassis.client_address import forwarded_headers
-from chassis.errors import Unauthenticated
+from chassis.errors import Unauthenticated, Unavailable
 from chassis.limits import request_address
 from dashboard_app import session
 from dashboard_app.config import DashboardSettings
@@ -84,12 +84,20 @@ class ServiceClient:
 
     def get(self, path: str, params: Params = None, **given: Any) -> Any:
         """Returns the JSON of a GET as the signed-in user."""
-        return self.as_user("GET", path, params=params, **given).json()
+        return document(self.as_user("GET", path, params=params, **given))
 
     def change(self, method: str, path: str, body: Json | None = None) -> Any:
         """Sends a change as the signed-in user and returns the answer's JSON, if any."""
         answer = self.as_user(method, path, json=body)
-        return answer.json() if answer.content else None
+        return document(answer) if answer.content else None
+
+
+def document(answer: requests.Response) -> Any:
+    """Returns the JSON of an answer; raises Unavailable for anything else."""
+    try:
+        return answer.json()
+    except ValueError:
+        raise Unavailable("A service gave an answer that can't be read.") from None
 
 
 class UsersClient(ServiceClient):
@@ -110,9 +118,9 @@ class UsersClient(ServiceClient):
 
     def refresh(self, refresh_token: str) -> tuple[Json, Json]:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-        answer: Json = self.send("POST", "/token", data=form).json()
-        account: Json = self.send("GET", "/users/me", token=answer["access_token"]).json()
-        return answer, account
+        answer: Json = document(self.send("POST", "/token", data=form))
+        account = self.send("GET", "/users/me", token=answer["access_token"])
+        return answer, document(account)
 
     def logout(self, *, everywhere: bool = False) -> None:
         self.change("POST", "/logout", {"everywhere": True} if everywhere else {})
@@ -174,7 +182,7 @@ class UsersClient(ServiceClient):
         return answer
 
     def stranger(self, method: str, path: str, body: Json) -> Json:
-        answer: Json = self.send(method, path, json=body).json()
+        answer: Json = document(self.send(method, path, json=body))
         return answer
 
     def check(self) -> None:

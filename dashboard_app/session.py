@@ -184,7 +184,7 @@ def was_seen() -> bool:
     seen = kept().get(key("seen"))
     if seen is None:
         return False
-    if request.endpoint not in current_app.extensions.get("polls", ()):
+    if "X-Background" not in request.headers:
         now = int(time.time())
         if now - seen["at"] >= TOUCH_EVERY:
             kept().put(key("seen"), {"at": now}, current_app.config["IDLE_SECONDS"])

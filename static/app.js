@@ -42,6 +42,10 @@
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
     if (detail.target.id === "pulse" && detail.xhr.status === 204) { answered = new Date(); stale(false); }
   });
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    const cause = detail.triggeringEvent;
+    if (cause && (cause.type === "fresh" || cause.type === "pulse")) detail.headers["X-Background"] = "1";
+  });
   document.addEventListener("htmx:sendError", failed);
   document.addEventListener("htmx:timeout", failed);
 
