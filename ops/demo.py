@@ -107,7 +107,7 @@ def admin_token(home: Path) -> str:
 
 def load(token: str, start: date) -> None:
     """Sends all events up to now, oldest first, with a progress bar."""
-    people = everybody()
+    people = everybody(start)
     now = datetime.now(UTC)
     days = [start + timedelta(days=each) for each in range((now.date() - start).days + 1)]
     url = os.environ["ANALYTICS_URL"] + "/analytics/events/batch"
@@ -132,19 +132,21 @@ def send(session: requests.Session, url: str, events: list[dict[str, Any]]) -> N
         raise DemoError(f"events were rejected: {answer.json()['results'][:3]}")
 
 
-def everybody() -> list[Person]:
-    """Returns the demo's people; more of them join as the weeks go by."""
+def everybody(start: date) -> list[Person]:
+    """Returns the demo's people; more of them join as the weeks go by, fewer at weekends."""
     chance = random.Random(20260101)
+    days = range(-8, DAYS)
+    rush = [WEEKDAY[(start + timedelta(days=day)).weekday()] * (0.6 + day / DAYS) for day in days]
     return [
         Person(
             user_id=FIRST_USER_ID + number,
-            joined=int(DAYS * (number / USERS) ** 0.7) - 8,
+            joined=joined,
             keenness=chance.paretovariate(1.6),
             country=chance.choices(COUNTRIES, (30, 22, 14, 9, 8, 7, 6, 4))[0],
             plan=chance.choice(PLANS),
             device=chance.choices(("desktop", "mobile", "tablet"), (60, 34, 6))[0],
         )
-        for number in range(USERS)
+        for number, joined in enumerate(sorted(chance.choices(days, rush, k=USERS)))
     ]
 
 
@@ -177,6 +179,8 @@ def visit(
     """Yields the events of one visit, a few seconds to minutes apart."""
     moment = start_of_visit(chance, day)
     kinds = ["user_registered", "page_view"] if newcomer else ["page_view"]
+    if chance.random() < 0.02:
+        kinds.append("user_login_failed")
     kinds += chance.choices(
         ("page_view", "search", "feature_used", "file_uploaded", "user_logged_in",
          "project_created", "invite_sent", "checkout_started", "error_shown"),
