@@ -23,6 +23,7 @@ from users_app.models import db
 
 PASSWORD = "correct horse battery"
 KEY_PEM = new_key_pem()
+SECRET = secrets.token_hex(32)
 MIGRATIONS = ("0001_accounts_sessions_outbox_audit",)
 
 MakeApp = Callable[..., Flask]
@@ -61,7 +62,7 @@ def share_database(first: Flask, second: Flask) -> None:
 def users_settings(database_url: str, **settings: Any) -> UsersSettings:
     given: dict[str, Any] = {
         "users_database_url": database_url,
-        "secret_key": secrets.token_hex(32),
+        "secret_key": SECRET,
         "jwt_private_key": KEY_PEM,
         "bcrypt_rounds": 4,
         "registration": "open",

@@ -1,0 +1,86 @@
+"""The export of all that is held about me."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from tests.unit.users.conftest import MakeApp, Person
+from tests.unit.users.receiver import StandIn
+
+
+@pytest.fixture
+def analytics() -> Iterator[StandIn]:
+    made = StandIn()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def app(make_app: MakeApp, analytics: StandIn) -> Flask:
+    """Returns the app beside a stand-in for analytics."""
+    return make_app(analytics_url=analytics.url)
+
+
+def event(number: int) -> dict[str, object]:
+    return {"id": number, "event_type": "page_view", "metadata": {"n": number}}
+
+
+def test_an_export_holds_everything_and_is_a_download(
+    admin: Person, ada: Person, analytics: StandIn
+) -> None:
+    ada.call("PATCH", "/users/me", json={"full_name": "Ada L"})
+    analytics.pages = [
+        {"items": [event(1), event(2)], "next_cursor": "more"},
+        {"items": [event(3)], "next_cursor": None},
+    ]
+    answer = ada.call("GET", "/users/me/export")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment; filename=footfall-")
+    document = json.loads(answer.data)
+    assert document["account"] == ada.call("GET", "/users/me").get_json()
+    assert [each["id"] for each in document["events"]] == [1, 2, 3]
+    assert len(document["sessions"]) == 1
+    assert [each["action"] for each in document["audit"]] == ["registered", "updated"]
+    waiting = [each["event_type"] for each in document["undelivered_events"]]
+    assert waiting == ["user_registered", "user_logged_in", "user_updated"]
+    assert "hashed_password" not in document["account"]
+
+
+def test_the_events_are_asked_for_with_the_persons_own_token(
+    ada: Person, analytics: StandIn
+) -> None:
+    analytics.pages = [{"items": [], "next_cursor": None}]
+    ada.call("GET", "/users/me/export")
+    assert analytics.tokens == [f"Bearer {ada.tokens['access_token']}"]
+    assert analytics.asked == [f"/analytics/users/{ada.id}/events?limit=500"]
+
+
+@pytest.mark.parametrize("reply", [(500, {}, {}), (503, {}, {}), (401, {}, {}), (429, {}, {})])
+def test_without_analytics_an_export_says_when_to_come_back(
+    ada: Person, analytics: StandIn, reply: tuple[int, dict[str, str], object]
+) -> None:
+    analytics.pages = [{"items": [event(1)], "next_cursor": "more"}]
+    analytics.decide = lambda _method, path, _document: reply if "cursor" in path else None
+    answer = ada.call("GET", "/users/me/export")
+    assert answer.status_code == 503
+    assert answer.content_type == "application/problem+json"
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("page", [{}, {"items": 5, "next_cursor": None}, ["x"]])
+def test_an_answer_that_makes_no_sense_is_no_export(
+    ada: Person, analytics: StandIn, page: object
+) -> None:
+    analytics.decide = lambda *_: (200, {}, page)
+    assert ada.call("GET", "/users/me/export").status_code == 503
+
+
+def test_nothing_but_the_export_needs_analytics(make_app: MakeApp) -> None:
+    ada = Person(make_app(analytics_url="http://127.0.0.1:9").test_client(), "ada")
+    assert ada.call("PATCH", "/users/me", json={"full_name": "Ada"}).status_code == 200
+    assert ada.call("GET", "/users/me/export").status_code == 503
+    assert ada.client.get("/health").status_code == 200

@@ -1,0 +1,240 @@
+"""Forgotten passwords, and the mails about them."""
+
+from __future__ import annotations
+
+import smtplib
+import stat
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+from werkzeug.test import TestResponse
+
+from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person
+from tests.unit.users.mailbox import code_in, deliver, mails
+from users_app.models import Mail, PasswordReset, db
+from users_app.relay import housekeeping, mailer
+
+NEW = "a new long password"
+
+
+@pytest.fixture
+def app(make_app: MakeApp, tmp_path: Path) -> Flask:
+    """Returns the app with a mail folder of its own."""
+    return make_app(mail_dir=str(tmp_path))
+
+
+def ask(person: Person, email: str = "ada@example.com", **headers: str) -> TestResponse:
+    return person.client.post("/password-reset", json={"email": email}, headers=headers)
+
+
+def confirm(person: Person, token: str, password: str = NEW) -> TestResponse:
+    body = {"token": token, "new_password": password}
+    return person.client.post("/password-reset/confirm", json=body)
+
+
+@pytest.fixture
+def code(app: Flask, ada: Person, tmp_path: Path) -> str:
+    """Returns the code of a reset mail to ada."""
+    assert ask(ada).status_code == 202
+    deliver(app)
+    (mail,) = mails(tmp_path)
+    return code_in(mail)
+
+
+def test_the_code_of_the_mail_sets_a_new_password_once(ada: Person, code: str) -> None:
+    assert confirm(ada, code).status_code == 204
+    assert ada.sign_in(NEW).status_code == 200
+    assert ada.sign_in(PASSWORD).status_code == 401
+    again = confirm(ada, code, "yet another password")
+    assert again.status_code == 422
+    assert again.get_json()["errors"][0]["field"] == "token"
+
+
+def test_a_reset_ends_every_session(ada: Person, code: str) -> None:
+    confirm(ada, code)
+    assert ada.call("GET", "/users/me").status_code == 401
+    assert ada.refresh().status_code == 400
+
+
+def test_the_answer_is_the_same_whether_or_not_the_account_exists(
+    app: Flask, ada: Person, tmp_path: Path
+) -> None:
+    known, unknown = ask(ada), ask(ada, "nobody@example.com")
+    assert (known.status_code, known.get_json()) == (unknown.status_code, unknown.get_json())
+    with app.app_context():
+        queued = db.session.scalars(select(Mail.recipient).order_by(Mail.id)).all()
+    assert queued == ["ada@example.com", "nobody@example.com"], "the same work for both"
+    deliver(app)
+    assert [mail["To"] for mail in mails(tmp_path)] == ["ada@example.com"]
+
+
+def test_a_code_expires(ada: Person, code: str, moving_clock: Clock) -> None:
+    moving_clock.forward(minutes=61)
+    assert confirm(ada, code).status_code == 422
+
+
+@pytest.mark.parametrize("change", ["password", "email", "is_active"])
+def test_a_code_is_dead_after_a_change(admin: Person, ada: Person, code: str, change: str) -> None:
+    if change == "password":
+        body = {"current_password": PASSWORD, "new_password": "changed in between"}
+        ada.call("PUT", "/users/me/password", json=body)
+    elif change == "email":
+        body = {"current_password": PASSWORD, "email": "countess@example.com"}
+        ada.call("PATCH", "/users/me", json=body)
+    else:
+        for value in (False, True):
+            admin.call("PATCH", f"/users/{ada.id}", json={"is_active": value})
+    assert confirm(ada, code).status_code == 422
+
+
+def test_all_codes_are_dead_once_one_was_used(
+    app: Flask, ada: Person, code: str, tmp_path: Path
+) -> None:
+    ask(ada)
+    deliver(app)
+    newer = code_in(mails(tmp_path)[-1])
+    assert newer != code
+    confirm(ada, newer)
+    assert confirm(ada, code).status_code == 422
+
+
+def test_a_refused_password_does_not_spend_the_code(ada: Person, code: str) -> None:
+    for password in ("short", "password1", "with ada inside"):
+        assert confirm(ada, code, password).status_code == 422
+    assert confirm(ada, code).status_code == 204
+
+
+def test_the_code_is_not_kept(app: Flask, ada: Person, code: str) -> None:
+    with app.app_context():
+        rows = str(db.session.execute(select(PasswordReset.__table__)).all())
+    assert rows != "[]"
+    assert code not in rows
+
+
+def test_the_link_comes_from_the_settings_and_not_from_the_request(
+    app: Flask, ada: Person, tmp_path: Path
+) -> None:
+    ask(ada, Host="evil.example", **{"X-Forwarded-Host": "evil.example"})
+    deliver(app)
+    text = mails(tmp_path)[0].get_content()
+    assert "https://footfall.test/password-reset/confirm?token=" in text
+    assert "evil" not in text
+
+
+def test_a_disabled_account_gets_no_mail(
+    app: Flask, admin: Person, ada: Person, tmp_path: Path
+) -> None:
+    admin.call("PATCH", f"/users/{ada.id}", json={"is_active": False})
+    ask(ada)
+    deliver(app)
+    assert mails(tmp_path) == []
+
+
+def test_nobodys_inbox_is_flooded(app: Flask, ada: Person, tmp_path: Path) -> None:
+    for _ in range(5):
+        ask(ada)
+    deliver(app)
+    assert len(mails(tmp_path)) == 3
+
+
+def test_a_mail_is_a_file_that_only_its_owner_reads(ada: Person, code: str, tmp_path: Path) -> None:
+    (path,) = tmp_path.glob("*.eml")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_mail_server_that_is_down_is_tried_again(
+    app: Flask,
+    ada: Person,
+    tmp_path: Path,
+    moving_clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def down(_message: object) -> None:
+        raise smtplib.SMTPServerDisconnected("down")
+
+    working = mailer.deliver
+    monkeypatch.setattr(mailer, "deliver", down)
+    ask(ada)
+    for _ in range(5):
+        assert deliver(app) == 1
+        assert deliver(app) == 0, "not at once"
+        moving_clock.forward(minutes=5)
+    monkeypatch.setattr(mailer, "deliver", working)
+    assert deliver(app) == 1
+    (mail,) = mails(tmp_path)
+    assert confirm(ada, code_in(mail)).status_code == 204
+
+
+def test_a_mail_that_never_gets_through_is_given_up_after_a_day(
+    app: Flask, ada: Person, moving_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(_message: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(mailer, "deliver", down)
+    ask(ada)
+    deliver(app)
+    moving_clock.forward(days=1, minutes=1)
+    assert deliver(app) == 1
+    moving_clock.forward(days=1)
+    assert deliver(app) == 0
+
+
+class Server:
+    """An SMTP client at the network's edge, which keeps what it was told."""
+
+    made: list[Server] = []
+
+    def __init__(self, host: str, port: int, timeout: float, **_: object) -> None:
+        self.said: list[object] = [(host, port)]
+        self.timeout = timeout
+        Server.made.append(self)
+
+    def starttls(self, context: object) -> None:
+        assert context is not None
+        self.said.append("starttls")
+
+    def login(self, name: str, password: str) -> None:
+        self.said.append((name, password))
+
+    def send_message(self, message: dict[str, str]) -> None:
+        self.said.append(message["To"])
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.said.append("quit")
+
+
+@pytest.mark.parametrize(
+    ("security", "name", "before"),
+    [("starttls", "SMTP", ["starttls"]), ("tls", "SMTP_SSL", []), ("none", "SMTP", [])],
+)
+def test_mail_goes_by_smtp_where_a_server_is_set(
+    make_app: MakeApp,
+    monkeypatch: pytest.MonkeyPatch,
+    security: str,
+    name: str,
+    before: list[str],
+) -> None:
+    Server.made.clear()
+    monkeypatch.setattr(smtplib, name, Server)
+    app = make_app(
+        smtp_host="mail.test", smtp_security=security, smtp_username="me", smtp_password="secret"
+    )
+    ask(Person(app.test_client(), "ada"))
+    deliver(app)
+    (server,) = Server.made
+    assert server.said == [("mail.test", 587), *before, ("me", "secret"), "ada@example.com", "quit"]
+    assert server.timeout <= 10
+
+
+def test_expired_codes_are_removed(app: Flask, ada: Person, code: str, moving_clock: Clock) -> None:
+    moving_clock.forward(minutes=61)
+    with app.app_context():
+        housekeeping.remove_expired()
+        left = db.session.scalar(select(func.count()).select_from(PasswordReset))
+    assert left == 0
