@@ -12,7 +12,6 @@ from flask import Flask, Response, current_app, request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
-from werkzeug.routing import ValidationError as NoMatch
 
 from chassis.errors import (
     BadRequest,
@@ -276,17 +275,21 @@ class IdConverter(BaseConverter):
     regex = r"[0-9]{1,19}"
 
     def to_python(self, value: str) -> int:
-        if not value.isascii() or not 1 <= int(value) <= LARGEST_ID:
-            raise NoMatch
         return int(value)
 
 
 def install_paths(app: Flask) -> None:
-    """Adds `<id:…>`, and answers 404 for text in a path that nothing can be named."""
+    """Adds `<id:…>`, and answers 404 for what nothing can be named by.
+
+    A converter that refuses a number makes Werkzeug answer 405 where a path has several
+    methods, so the range is checked here.
+    """
     app.url_map.converters["id"] = IdConverter
 
     @app.before_request
-    def refuse_bad_text() -> None:
+    def refuse_impossible_names() -> None:
         for value in (request.view_args or {}).values():
             if isinstance(value, str) and bad_text(value):
+                raise NotFound()
+            if isinstance(value, int) and not 1 <= value <= LARGEST_ID:
                 raise NotFound()

@@ -72,6 +72,12 @@ def register(app: Flask) -> None:
     def read_thing(thing_id: int, query: ThingQuery) -> dict[str, Any]:
         return {"id": thing_id, "padding": "x" * 2000, **query.model_dump()}
 
+    @app.delete("/things/<id:thing_id>")
+    @public
+    @api(answers={204: None})
+    def remove_thing(thing_id: int) -> None:
+        return None
+
     @app.get("/names/<name>")
     @public
     def read_name(name: str) -> str:
@@ -165,6 +171,7 @@ def test_a_body_that_is_not_json_is_415(client: FlaskClient) -> None:
 )  # fmt: skip
 def test_a_path_that_names_nothing_is_404(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 404
+    assert client.delete("/things/9223372036854775808").status_code == 404
 
 
 def test_query_strings_are_read_strictly(client: FlaskClient) -> None:
