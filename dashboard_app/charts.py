@@ -85,17 +85,18 @@ def trend_figure(
     x = axis_values(buckets, interval, tz)
     names = [bucket_name(each["start"], interval, tz) for each in buckets]
     finished = finished_count(buckets)
-    traces = [earlier_line(x, previous)] if previous else []
-    traces.append(
+    traces = [
         line(x[:finished], values[:finished], names[:finished], label)
         | {"meta": {"links": list(links[:finished])}}
-    )
+    ]
     if finished < len(x):
         begin = max(0, finished - 1)
         traces.append(
             open_end(x[begin:], values[begin:], names[begin:], label)
             | {"meta": {"links": list(links[begin:])}}
         )
+    # Last, or the filled line would cover it.
+    traces += [earlier_line(x, previous)] if previous else []
     frame = layout(revision, zoomable=True)
     if max(values, default=0) < FEW and max((each for _, each in previous), default=0) < FEW:
         frame["yaxis"] |= {"range": [0, FEW], "dtick": 1}

@@ -218,12 +218,12 @@ def ranking(filters: Filters) -> list[str]:
         "end": last.isoformat(),
         "tz": filters.default_tz,
     }
-    return rankings.get(last.isoformat(), lambda: ranked(analytics().by_type(bounds)["items"]))
+    return rankings.get(last.isoformat(), lambda: ranked(analytics().summary(bounds)))
 
 
-def ranked(items: Sequence[Json]) -> list[str]:
-    ordered = sorted(items, key=lambda each: (-each["count"], each["event_type"]))
-    return [each["event_type"] for each in ordered]
+def ranked(summary: Json) -> list[str]:
+    counts = summary["events_by_type"]
+    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def colors(shown: Sequence[str], ranking: Sequence[str]) -> dict[str, str]:
@@ -234,6 +234,11 @@ def colors(shown: Sequence[str], ranking: Sequence[str]) -> dict[str, str]:
     return {name: own.get(name) or next(free, OTHER_COLOR) for name in shown}
 
 
+def lasting_colors(ranking: Sequence[str]) -> dict[str, str]:
+    """Returns the colors of the most frequent types, for tables that show any."""
+    return dict(zip(ranking, COLORS, strict=False))
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One event type's share of all events; `link` filters by it."""
@@ -241,18 +246,26 @@ class Part:
     name: str
     color: str
     count: int
-    users: int | None
     share: float
     link: str
 
 
 def types(filters: Filters) -> dict[str, Any]:
     """Returns the shares by event type: the ring shows the six largest and the rest."""
-    answer = analytics().by_type(filters.bounds())
-    total = answer["total"]
-    items = sorted(answer["items"], key=lambda each: (-each["count"], each["event_type"]))
-    named = colors([each["event_type"] for each in items[:LARGEST_SERIES]], ranking(filters))
-    parts = [part(each, named, total, filters) for each in items]
+    summary = analytics().summary(filters.bounds())
+    counts, total = summary["events_by_type"], summary["total_events"]
+    names = ranked(summary)
+    named = colors(names[:LARGEST_SERIES], ranking(filters))
+    parts = [
+        Part(
+            name=name,
+            color=named.get(name, OTHER_COLOR),
+            count=counts[name],
+            share=counts[name] / total,
+            link=filters.link(event_type=name),
+        )
+        for name in names
+    ]
     ring = [(each.name, each.color, each.count, each.link) for each in parts[:LARGEST_SERIES]]
     if rest := sum(each.count for each in parts[LARGEST_SERIES:]):
         ring.append((OTHER, OTHER_COLOR, rest, ""))
@@ -260,25 +273,11 @@ def types(filters: Filters) -> dict[str, Any]:
     return {"parts": parts, "total": total, "figure": figure}
 
 
-def part(item: Json, named: Mapping[str, str], total: int, filters: Filters) -> Part:
-    name = item["event_type"]
-    return Part(
-        name=name,
-        color=named.get(name, OTHER_COLOR),
-        count=item["count"],
-        users=item["unique_users"],
-        share=item["count"] / total if total else 0,
-        link=filters.link(event_type=name),
-    )
-
-
 def bars(filters: Filters) -> dict[str, Any]:
     """Returns counts over time stacked by event type: the six largest and the rest."""
     bounds, interval = filters.bounds(), filters.bars_interval
     whole = timeseries(bounds, interval, None)
-    items = ranked(analytics().by_type(bounds)["items"])
-    if filters.event_type:
-        items = [filters.event_type]
+    items = [filters.event_type] if filters.event_type else ranked(analytics().summary(bounds))
     named = colors(items[:LARGEST_SERIES], ranking(filters))
     series = [
         Series(

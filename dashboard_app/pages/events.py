@@ -27,9 +27,7 @@ def page() -> ResponseReturnValue:
     if cursor := request.args.get("cursor"):
         params["cursor"] = cursor
     answer = analytics().events(params)
-    named = reports.colors(
-        list({each["event_type"] for each in answer["items"]}), reports.ranking(filters)
-    )
+    named = reports.lasting_colors(reports.ranking(filters))
     return render_template(
         "events/page.html",
         filters=filters,

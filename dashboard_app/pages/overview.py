@@ -83,7 +83,7 @@ def latest() -> ResponseReturnValue:
     filters = chosen()
     params = {"limit": LATEST} | ({"event_type": filters.event_type} if filters.event_type else {})
     items = analytics().events(params)["items"]
-    named = reports.colors([each["event_type"] for each in items], reports.ranking(filters))
+    named = reports.lasting_colors(reports.ranking(filters))
     return panel("overview/_latest.html", filters, items=items, colors=named)
 
 
@@ -118,8 +118,9 @@ def trend_csv() -> ResponseReturnValue:
 def types_csv() -> ResponseReturnValue:
     """The shares by event type as numbers."""
     filters = chosen()
-    rows = [(each.name, each.count, each.users) for each in reports.types(filters)["parts"]]
+    items = analytics().by_type(filters.bounds())["items"]
     header = ("event_type", "count", "unique_users")
+    rows = [[each[name] for name in header] for each in items]
     return csv_answer(file_name("types", filters), header, rows)
 
 

@@ -67,7 +67,7 @@ def test_plotly_accepts_every_figure(figure: dict[str, Any]) -> None:
 
 
 def test_the_unfinished_end_of_the_line_is_dotted_and_the_comparison_dashed() -> None:
-    before, finished, unfinished = trend()["data"]
+    finished, unfinished, before = trend()["data"]
     assert before["line"]["dash"] == "dash"
     assert "dash" not in finished["line"]
     assert finished["x"] == ["2026-11-20", "2026-11-21"]

@@ -1,0 +1,152 @@
+"""Chromium as a person uses it: visit, fill in, press, read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--force-color-profile=srgb", "--hide-scrollbars",
+)  # fmt: skip
+LOUD = ("SEVERE", "WARNING")
+
+
+class Browser:
+    """One Chromium with a profile of its own; use it as a context manager."""
+
+    def __init__(self, base: str, profile: str, *, javascript: bool = True) -> None:
+        options = webdriver.ChromeOptions()
+        options.binary_location = shutil.which("chromium") or ""
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(
+            options=options, service=Service(shutil.which("chromedriver"))
+        )
+        self.base = base
+        self.expected: list[str] = []
+        if not javascript:
+            self.command("Emulation.setScriptExecutionDisabled", value=True)
+        self.resize(1440, 900)
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.driver.quit()
+
+    def command(self, name: str, **given: Any) -> Any:
+        """Sends a command of Chrome's own protocol."""
+        return self.driver.execute_cdp_cmd(name, given)
+
+    def resize(self, width: int, height: int) -> None:
+        """Sets the size of the viewport; below 800 it is a phone's."""
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 800,
+        )  # fmt: skip
+
+    def prefer(self, scheme: str, motion: str = "no-preference") -> None:
+        """Sets what the system prefers: `light` or `dark`, and `reduce` for motion."""
+        features = [
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": motion},
+        ]
+        self.command("Emulation.setEmulatedMedia", features=features)
+
+    def visit(self, path: str) -> None:
+        self.driver.get(self.base + path)
+
+    def sign_in(self, name: str, password: str = "correct horse battery") -> None:
+        """Signs in by the form, from wherever the browser is."""
+        if not self.driver.current_url.startswith(self.base + "/login"):
+            self.visit("/login")
+        self.fill(username=name, password=password)
+        self.press("Sign in")
+
+    def fill(self, **fields: str) -> None:
+        """Types into fields by their id."""
+        for name, text in fields.items():
+            element = self.one(f"#{name}")
+            element.clear()
+            element.send_keys(text)
+
+    def press(self, words: str) -> None:
+        """Presses the visible button or link that says these words."""
+        kinds = "self::button or self::a or self::summary"
+        path = f"//*[{kinds}][contains(normalize-space(.), '{words}')]"
+        self.until(lambda: self.shown(path), f"nothing to press says {words!r}").click()
+
+    def shown(self, path: str) -> WebElement | None:
+        found = self.driver.find_elements(By.XPATH, path)
+        return next((each for each in found if each.is_displayed()), None)
+
+    def one(self, selector: str) -> WebElement:
+        """Returns the element, as soon as it is there."""
+        return self.until(
+            lambda: next(iter(self.driver.find_elements(By.CSS_SELECTOR, selector)), None),
+            f"there is no {selector}",
+        )
+
+    def all(self, selector: str) -> list[WebElement]:
+        """Returns the elements that are there now."""
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def keys(self, text: str) -> None:
+        """Types on the page itself."""
+        self.driver.switch_to.active_element.send_keys(text)
+
+    def read(self, selector: str) -> str:
+        """Returns the element's words on one line."""
+        return " ".join(self.one(selector).text.split())
+
+    def until(self, found: Callable[[], Any], complaint: str, seconds: float = 10) -> Any:
+        """Returns what `found` returns once it is something."""
+        wait = WebDriverWait(self.driver, seconds, 0.05, (StaleElementReferenceException,))
+        return wait.until(lambda _: found(), complaint)
+
+    def until_text(self, selector: str, words: str, seconds: float = 10) -> None:
+        """Waits until the element says these words."""
+        self.until(lambda: words in self.read(selector), f"{selector} lacks {words!r}", seconds)
+
+    def until_settled(self) -> None:
+        """Waits until no panel is loading and every figure on screen is drawn."""
+        self.until(lambda: self.script(SETTLED), "the page never settled", 20)
+
+    def script(self, text: str, *arguments: Any) -> Any:
+        return self.driver.execute_script(text, *arguments)
+
+    @property
+    def path(self) -> str:
+        """The path and query the address bar shows."""
+        return self.driver.current_url.removeprefix(self.base)
+
+    def complaints(self) -> list[str]:
+        """Returns the console's warnings and errors, but for those that were expected."""
+        entries = [e for e in self.driver.get_log("browser") if e["level"] in LOUD]
+        return [
+            json.dumps(entry)
+            for entry in entries
+            if not any(word in entry["message"] for word in self.expected)
+        ]
+
+
+SETTLED = """
+const busy = document.querySelector(".htmx-request, .skeleton");
+const plots = [...document.querySelectorAll("[data-figure]")];
+return document.readyState === "complete" && !busy
+    && plots.every((each) => !each.dataset.shown || each.querySelector(".main-svg"));
+"""
+ESCAPE = Keys.ESCAPE

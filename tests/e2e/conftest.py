@@ -1,0 +1,82 @@
+"""A real Chromium before the real platform."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.e2e.browser import Browser
+from tests.stack import Stack
+
+PASSWORD = "correct horse battery"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips every test here by name where Chromium or its driver is missing."""
+    missing = [name for name in ("chromium", "chromedriver") if not shutil.which(name)]
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"{' and '.join(missing)} not installed"))
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """Yields the whole platform on SQLite, with an admin `root`."""
+    with Stack() as running:
+        register(running, "root")
+        yield running
+
+
+def register(stack: Stack, name: str, **account: str) -> int:
+    """Registers `name`@example.com at the users service and returns the id."""
+    body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD, **account}
+    answer = requests.post(f"{stack.users_url}/users", json=body, timeout=10)
+    assert answer.status_code == 201, answer.text
+    number: int = answer.json()["id"]
+    return number
+
+
+def token(stack: Stack, name: str = "root") -> str:
+    """Returns a new access token of `name`."""
+    body = {"username": name, "password": PASSWORD}
+    answer = requests.post(f"{stack.users_url}/login", json=body, timeout=10)
+    access: str = answer.json()["access_token"]
+    return access
+
+
+def send(stack: Stack, *events: dict[str, object]) -> None:
+    """Stores events as the admin."""
+    answer = requests.post(
+        f"{stack.analytics_url}/analytics/events/batch",
+        json={"events": list(events)},
+        headers={"Authorization": f"Bearer {token(stack)}"},
+        timeout=10,
+    )
+    assert answer.json()["rejected"] == 0, answer.text
+
+
+@pytest.fixture
+def browser(stack: Stack) -> Iterator[Browser]:
+    """Yields a fresh browser at the dashboard; the console must have stayed silent."""
+    prefix = f"chromium-{os.getpid()}-"
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as profile,
+        Browser(stack.dashboard_url, profile) as opened,
+    ):
+        yield opened
+        assert opened.complaints() == []
+
+
+@pytest.fixture
+def someone() -> str:
+    """Returns a username nobody has yet."""
+    return "u" + secrets.token_hex(4)
