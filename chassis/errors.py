@@ -147,6 +147,7 @@ SENTENCES = {
     "string_type": "must be text",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "must have the form {pattern}",
     "string_unicode": "must be valid Unicode text",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
