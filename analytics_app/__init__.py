@@ -5,15 +5,19 @@ The analytics service: it stores events, counts them in the same transaction, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Flask
 
 from analytics_app import cli
 from analytics_app.config import AnalyticsSettings
 from analytics_app.ingest import Ingest
 from analytics_app.intake import Intake
+from analytics_app.keys import KeyRing
+from analytics_app.metrics import Results, TableHealth
 from analytics_app.models import db
 from analytics_app.readers import REPLICA, Readers
-from analytics_app.routes import events, reports
+from analytics_app.routes import api_keys, behaviour, events, export, reports
 from analytics_app.services import NAME, Services
 from analytics_app.store import Store
 from analytics_app.writers import Writers
@@ -27,7 +31,7 @@ DESCRIPTION = "Stores events and answers what happened, when, and by how many."
 def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None = None) -> Flask:
     """Returns the analytics service; raises ConfigurationError with every complaint."""
     settings = settings or config.load(AnalyticsSettings)
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     connect(app, settings)
     authenticate = BearerAuthenticator(
         app,
@@ -35,20 +39,29 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         issuer=settings.jwt_issuer,
         keys=keys or RemoteKeys(f"{settings.users_url}/.well-known/jwks.json"),
         token_types=("access", "service"),
+        key_lookup=KeyRing(db).holder,
     )
     assemble(
         app,
         settings,
         authenticate=authenticate,
         checks={"database": lambda: database.check(db.engine)},
+        degraded_checks=replica_check(settings),
+        collectors=[TableHealth(app)],
     )
     database.install(app)
     app.extensions[NAME] = services_of(app, settings)
-    for each in (events, reports):
+    for each in (events, reports, behaviour, export, api_keys):
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)
     return app
+
+
+def replica_check(settings: AnalyticsSettings) -> dict[str, Callable[[], None]]:
+    if settings.analytics_replica_url is None:
+        return {}
+    return {"replica": lambda: database.check(db.engines[REPLICA])}
 
 
 def connect(app: Flask, settings: AnalyticsSettings) -> None:
@@ -82,4 +95,4 @@ def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
         engine, lanes=settings.ingest_pool_size, timeout=settings.ingest_timeout_ms / 1000
     )
     intake = Intake(settings.secret_key.get_secret_value())
-    return Services(settings, Ingest(intake, Store(db, writers)), Readers(db))
+    return Services(settings, Ingest(intake, Store(db, writers), Results(app)), Readers(db))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any
 from analytics_app.batches import Parsed
 from analytics_app.dialects.rows import Row
 from analytics_app.intake import Intake, Sender, too_old
+from analytics_app.metrics import Results
 from analytics_app.schemas.events import EventIn
 from analytics_app.store import Store
 from chassis.errors import FieldError, Forbidden, Invalid
@@ -28,25 +30,40 @@ class Fate:
 class Ingest:
     """The use cases of storing; one for each app."""
 
-    def __init__(self, intake: Intake, store: Store) -> None:
+    def __init__(self, intake: Intake, store: Store, results: Results) -> None:
         self.intake = intake
         self.store = store
+        self.results = results
 
     def one(self, event: EventIn, sender: Sender) -> tuple[dict[str, Any] | None, bool]:
         """Stores one event; returns it as stored, and whether it is new. None: erased.
 
         Raises Invalid with all complaints and Forbidden; commits.
         """
+        try:
+            row = self.single(event, sender)
+            number = self.store.one(row)
+            if number is not None:
+                self.results.add("accepted")
+                return answered(row, number, event.metadata or {}), True
+            return self.repeated(row), False
+        except (Invalid, Forbidden):
+            self.results.add("rejected")
+            raise
+
+    def single(self, event: EventIn, sender: Sender) -> Row:
         if event.actor is not None:
             raise Invalid([FieldError("actor", "is taken in batches only")])
-        row = self.intake.row(event, sender, datetime.now(UTC))
-        number = self.store.one(row)
-        if number is not None:
-            return answered(row, number, event.metadata or {}), True
+        return self.intake.row(event, sender, datetime.now(UTC))
+
+    def repeated(self, row: Row) -> dict[str, Any] | None:
+        """Returns the event that is there already; None: it was erased."""
         why = self.store.refusals([row])[0]
         if why.dropped_before:
             raise Invalid([too_old("created_at", why.dropped_before)])
-        return (None if why.erased else self.store.stored_like(row)), False
+        found = None if why.erased else self.store.stored_like(row)
+        self.results.add("duplicate" if found else "erased")
+        return found
 
     def batch(self, events: Sequence[Parsed], sender: Sender) -> tuple[int, list[Fate]]:
         """Stores what may be stored; returns how many, and the fate of each other event."""
@@ -67,7 +84,11 @@ class Ingest:
         kept_out = [rows[position] for position in self.store.many(rows)]
         fates += self.fates(kept_out, places)
         fates.sort(key=lambda fate: fate.index)
-        return len(rows) - len(kept_out), fates
+        accepted = len(rows) - len(kept_out)
+        self.results.add("accepted", accepted)
+        for status, n in Counter(fate.status for fate in fates).items():
+            self.results.add(status, n)
+        return accepted, fates
 
     def judged(self, event: Parsed, sender: Sender, now: datetime) -> Row | list[FieldError]:
         if isinstance(event, list):

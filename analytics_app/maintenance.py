@@ -25,17 +25,13 @@ def run_for_ever(db: SQLAlchemy, settings: AnalyticsSettings) -> None:
     log.info("maintenance started")
     while not stop.is_set():
         try:
-            run_round(db, settings, now())
+            run_round(db, settings, datetime.now(UTC))
         except Exception as error:
             log.error("maintenance failed", exc_info=error)
         finally:
             db.session.remove()
         stop.wait(PAUSE_SECONDS)
     log.info("maintenance stopped")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def run_round(db: SQLAlchemy, settings: AnalyticsSettings, moment: datetime) -> None:

@@ -28,6 +28,7 @@ from analytics_app.zones import (
     EPOCH,
     ONE_DAY,
     date_of,
+    first_quarter,
     is_midnight,
     local_date,
     midnight,
@@ -127,7 +128,7 @@ class Rollups:
         if days is None:
             yield quarters_part(whole.first, whole.last)
             return
-        first, last = (quarter_of(midnight(date_of(day), self.zone)) for day in days)
+        first, last = (first_quarter(day, self.zone) for day in days)
         yield days_part(*days, self.zone)
         yield quarters_part(whole.first, first)
         yield quarters_part(last, whole.last)

@@ -93,7 +93,7 @@ class Writers:
             raise stalled() from None
         try:
             if lane.connection is None:
-                lane.connection = self.dialect.open_for_ingest(self.engine, deadline)
+                lane.connection = self.dialect.open_for_ingest(self.engine, deadline, self.timeout)
             yield lane
         except BaseException as error:
             self.dialect.close(lane.connection)

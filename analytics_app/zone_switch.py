@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, select, text, update
 
 from analytics_app import dialects
 from analytics_app.models import Bookkeeping, Count, DayCount
-from analytics_app.zones import date_of, day_number, midnight, quarter_of
+from analytics_app.zones import day_number, first_quarter
 from chassis.database import transaction
 
 
@@ -47,7 +47,9 @@ def fill_days(connection: Connection, zone: ZoneInfo, first: int, last: int) -> 
     slot = dialects.of(connection.engine).KEPT_SLOT
     for since in range(first, last + 1, 500):
         days = range(since, min(since + 500, last + 1))
-        rows = ", ".join(f"({day}, {begin(day, zone)}, {begin(day + 1, zone)})" for day in days)
+        rows = ", ".join(
+            f"({day}, {first_quarter(day, zone)}, {first_quarter(day + 1, zone)})" for day in days
+        )
         # Whole numbers alone are written into the SQL.
         connection.execute(
             text(
@@ -58,8 +60,3 @@ def fill_days(connection: Connection, zone: ZoneInfo, first: int, last: int) -> 
                 "GROUP BY d.day, c.event_type HAVING sum(c.count) <> 0"
             )
         )
-
-
-def begin(day: int, zone: ZoneInfo) -> int:
-    """Returns the quarter with which a local day begins."""
-    return quarter_of(midnight(date_of(day), zone))

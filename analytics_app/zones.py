@@ -46,6 +46,11 @@ def day_number(quarter: int, zone: ZoneInfo) -> int:
     return local_date(quarter_start(quarter), zone).toordinal() - EPOCH
 
 
+def first_quarter(number: int, zone: ZoneInfo) -> int:
+    """Returns the quarter with which a local day begins."""
+    return quarter_of(midnight(date_of(number), zone))
+
+
 def date_of(number: int) -> date:
     """Returns the date of a day number."""
     return date.fromordinal(number + EPOCH)

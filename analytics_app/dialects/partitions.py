@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -74,7 +75,8 @@ def ensure(execute: Execute, moments: Iterable[datetime]) -> None:
                 there.append(made)
         execute("COMMIT")
     except BaseException:
-        execute("ROLLBACK")
+        with contextlib.suppress(Exception):  # a connection that is gone has rolled back
+            execute("ROLLBACK")
         raise
 
 

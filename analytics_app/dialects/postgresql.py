@@ -5,15 +5,25 @@ from __future__ import annotations
 import contextlib
 import select
 import time
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import psycopg2
 import psycopg2.errors
 from psycopg2 import extensions
-from sqlalchemy import BigInteger, ColumnElement, Connection, Engine, cast, func, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Engine,
+    Integer,
+    Text,
+    cast,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
@@ -25,7 +35,6 @@ from analytics_app.zones import day_number, quarter_of
 SLOTS = 8
 KEPT_SLOT = 0  # no writer counts there: what is folded or erased never meets one
 APPLICATION = "footfall-ingest"
-STATEMENT_MS = 1_400
 CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_timeout": 5000}
 OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off"
 WAIT_FOR = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
@@ -98,11 +107,14 @@ NUMBERED = "EXECUTE store_numbered (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 BULK = "EXECUTE store_bulk (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
-def open_for_ingest(engine: Engine, deadline: float) -> Any:
-    """Opens a connection whose every wait ends at a deadline, its statements planned once."""
+def open_for_ingest(engine: Engine, deadline: float, timeout: float) -> Any:
+    """Opens a connection whose every wait ends at a deadline, its statements planned once.
+
+    The server ends a statement a little before `timeout` seconds, when we would leave it.
+    """
     _, given = engine.dialect.create_connect_args(engine.url)
     connection = psycopg2.connect(
-        **{**given, **CONNECT, "options": f"-c statement_timeout={STATEMENT_MS} {OPTIONS}"},
+        **{**given, **CONNECT, "options": f"-c statement_timeout={int(timeout * 900)} {OPTIONS}"},
         async_=True,
     )
     wait(connection, deadline)
@@ -322,3 +334,37 @@ def drop_events(session: scoped_session[Any], before: datetime) -> None:
                 session.execute(text(f"DROP TABLE {each.name}"))
                 session.commit()
             session.rollback()
+
+
+def uuid_text(column: Any) -> ColumnElement[str]:
+    """Returns SQL for a UUID as text with hyphens."""
+    return cast(column, Text)
+
+
+def time_text(column: Any) -> ColumnElement[str]:
+    """Returns SQL for a time in RFC 3339, in UTC."""
+    return func.to_char(func.timezone("UTC", column), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+
+
+def quarter(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Returns SQL for the quarter that holds the moment."""
+    return cast(func.floor(func.date_part("epoch", moment) / 900), Integer)
+
+
+CORRECTING = 7_041_776_003  # any constant: whoever corrects rollups holds it
+
+
+@contextlib.contextmanager
+def snapshot_beside(session: scoped_session[Any]) -> Iterator[Connection]:
+    """Lends a snapshot to compare in, while the session's transaction keeps others from it."""
+    session.execute(text(f"SELECT pg_advisory_xact_lock({CORRECTING})"))
+    engine = session.connection().engine
+    with engine.connect().execution_options(**SNAPSHOT) as connection:
+        yield connection
+
+
+def partition_health(connection: Connection) -> tuple[int, float]:
+    """Returns how many partitions there are, and how many seconds they reach beyond now."""
+    found = partitions.existing(plain_executor(connection))
+    ahead = (found[-1].end - datetime.now(UTC)).total_seconds() if found else 0.0
+    return len(found), ahead

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -53,9 +55,11 @@ WHERE (low | excluded.low) <> low OR (high | excluded.high) <> high
 """
 
 
-def open_for_ingest(engine: Engine, _deadline: float) -> Any:
+def open_for_ingest(engine: Engine, _deadline: float, timeout: float) -> Any:
     """Opens a connection of its own; in memory, the only one there is."""
-    return engine.raw_connection()
+    connection = engine.raw_connection()
+    connection.cursor().execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
+    return connection
 
 
 def close(connection: Any) -> None:
@@ -215,3 +219,37 @@ def drop_events(session: scoped_session[Any], before: datetime) -> None:
     """Deletes all events from before then."""
     with transaction(session):
         session.execute(delete(Event).where(Event.created_at < before))
+
+
+def uuid_text(column: Any) -> ColumnElement[str]:
+    """Returns SQL for a UUID, kept as 32 digits, as text with hyphens."""
+    plain = cast(column, Text)
+    first, *rest = (func.substr(plain, start, length) for start, length in UUID_PARTS)
+    whole: ColumnElement[str] = first
+    for part in rest:
+        whole = whole.op("||")("-").op("||")(part)
+    return whole
+
+
+UUID_PARTS = ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
+
+
+def time_text(column: Any) -> ColumnElement[str]:
+    """Returns SQL for a time in RFC 3339, in UTC."""
+    return func.replace(cast(column, Text), " ", "T").op("||")("Z")
+
+
+def quarter(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Returns SQL for the quarter that holds the moment."""
+    return cast(func.strftime("%s", moment), BigInteger) // 900
+
+
+@contextlib.contextmanager
+def snapshot_beside(session: scoped_session[Any]) -> Iterator[Connection]:
+    """Lends the session's own transaction, which keeps all writers out."""
+    yield session.connection()
+
+
+def partition_health(_connection: Connection) -> tuple[int, float]:
+    """Returns one table that takes events of any time."""
+    return 1, math.inf

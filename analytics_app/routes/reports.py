@@ -7,10 +7,11 @@ from typing import Any
 
 from flask import Blueprint
 
-from analytics_app import reports
+from analytics_app import live, reports
 from analytics_app.ranges import USUAL_DAYS, Range, asked, zone_of
 from analytics_app.schemas.reports import (
     ByType,
+    Live,
     RangeQuery,
     Series,
     SeriesQuery,
@@ -20,7 +21,7 @@ from analytics_app.schemas.reports import (
 from analytics_app.services import services
 from analytics_app.spans import Span
 from chassis.api import api
-from chassis.auth import requires
+from chassis.auth import caller, requires
 
 routes = Blueprint("reports", __name__, url_prefix="/analytics")
 
@@ -53,6 +54,16 @@ def timeseries(query: SeriesQuery) -> dict[str, Any]:
     span = range_of(query, now, USUAL_DAYS[query.interval])
     with services().readers.snapshot() as snapshot:
         return reports.series(snapshot, span, query.interval, query.event_type, now)
+
+
+@routes.get("/live")
+@requires("reports:read", "events:read")
+@api(answers={200: Live}, etag=True)
+def live_now() -> dict[str, Any]:
+    """Show the last 30 minutes by minute, who is active, and the newest events to analysts."""
+    now = datetime.now(UTC)
+    with services().readers.snapshot() as snapshot:
+        return live.live(snapshot, now, with_events=caller().may("events:read"))
 
 
 @routes.get("/events/by-type")

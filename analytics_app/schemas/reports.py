@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from analytics_app.ranges import Interval
-from analytics_app.schemas.events import EventType
+from analytics_app.schemas.events import EventOut, EventType
 from chassis.schema import Model, Query, Timestamp
 
 
@@ -84,4 +84,15 @@ class ByType(Model):
 
     items: list[TypeCount]
     total: int
+    as_of: Timestamp | None = None
+
+
+class Live(Model):
+    """The last 30 minutes, those active in the last 5, and, for analysts, the newest events."""
+
+    start: Timestamp
+    end: Timestamp
+    items: list[Point]
+    active_users: int
+    events: list[EventOut] = []
     as_of: Timestamp | None = None

@@ -1,0 +1,110 @@
+"""API keys for other programs: opaque, scoped, kept as digests."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import select
+
+from analytics_app.models import ApiKey
+from chassis.auth import Caller
+from chassis.database import transaction
+from chassis.errors import NotFound
+from chassis.schema import rfc3339
+
+PREFIX = "ffk_"
+BELIEVED_SECONDS = 4.0
+REMEMBERED = 4096
+# What may read raw events may read what is counted from them.
+IMPLIED = {"events:read": ("reports:read",)}
+
+
+def issue(
+    db: SQLAlchemy, name: str, scopes: Sequence[str], expires_in_days: int | None
+) -> dict[str, Any]:
+    """Makes a key; returns it with its text, which is shown this once."""
+    text = PREFIX + secrets.token_urlsafe(32)
+    now = datetime.now(UTC)
+    expires_at = now + timedelta(days=expires_in_days) if expires_in_days else None
+    with transaction(db.session):
+        key = ApiKey(
+            name=name,
+            scopes=" ".join(sorted(set(scopes))),
+            digest=digest(text),
+            created_at=now,
+            expires_at=expires_at,
+        )
+        db.session.add(key)
+        db.session.flush()
+        return {**answered(key), "key": text}
+
+
+def listed(db: SQLAlchemy, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
+    """Returns keys in the order they were made, and the id to go on after, if there are more."""
+    chosen = select(ApiKey).where(ApiKey.id > after).order_by(ApiKey.id).limit(limit + 1)
+    found = list(db.session.scalars(chosen))
+    following = found[limit - 1].id if len(found) > limit else None
+    return [answered(key) for key in found[:limit]], following
+
+
+def revoke(db: SQLAlchemy, key_id: int) -> None:
+    """Deletes a key; raises NotFound. All workers refuse it within 5 s."""
+    with transaction(db.session):
+        key = db.session.get(ApiKey, key_id)
+        if key is None:
+            raise NotFound("There is no such API key.")
+        db.session.delete(key)
+
+
+def answered(key: ApiKey) -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes.split(),
+        "created_at": rfc3339(key.created_at),
+        "expires_at": rfc3339(key.expires_at) if key.expires_at else None,
+    }
+
+
+def digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+class KeyRing:
+    """Finds callers by their keys; what it found it believes for 4 s."""
+
+    def __init__(self, db: SQLAlchemy) -> None:
+        self.db = db
+        self.known: dict[str, tuple[float, Caller | None]] = {}
+
+    def holder(self, credential: str) -> Caller | None:
+        """Returns the caller whose key this is; None if it is unknown, expired or deleted."""
+        if not credential.startswith(PREFIX) or len(credential) > 100:
+            return None
+        name, now = digest(credential), time.monotonic()
+        until, found = self.known.get(name, (0.0, None))
+        if until <= now:
+            until, found = now + BELIEVED_SECONDS, self.look_up(name)
+            if len(self.known) >= REMEMBERED:
+                self.known.clear()
+            self.known[name] = until, found
+        return found
+
+    def look_up(self, name: str) -> Caller | None:
+        key = self.db.session.scalars(select(ApiKey).where(ApiKey.digest == name)).one_or_none()
+        expired = key is not None and key.expires_at and key.expires_at <= datetime.now(UTC)
+        found = None if key is None or expired else caller_of(key)
+        self.db.session.rollback()
+        return found
+
+
+def caller_of(key: ApiKey) -> Caller:
+    scopes = key.scopes.split()
+    implied = [also for scope in scopes for also in IMPLIED.get(scope, ())]
+    return Caller("key", str(key.id), frozenset((*scopes, *implied)))

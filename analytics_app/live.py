@@ -1,0 +1,47 @@
+"""What happens right now: the last half hour by minute, who is active, the newest events."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+
+from analytics_app import listing
+from analytics_app.models import Event
+from analytics_app.ranges import Range
+from analytics_app.readers import Snapshot
+from analytics_app.reports import dated, points
+from analytics_app.rollups import Rollups
+from chassis.pagination import PageQuery
+from chassis.schema import rfc3339
+
+MINUTES = timedelta(minutes=30)
+ACTIVE = timedelta(minutes=5)
+NEWEST = 20
+
+
+def live(snapshot: Snapshot, now: datetime, *, with_events: bool) -> dict[str, Any]:
+    """Returns 30 minutes, the unfinished one last, and those active in the last 5 of them."""
+    end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    span = Range(end - MINUTES, end, ZoneInfo("UTC"), end)
+    answer: dict[str, Any] = {
+        "start": rfc3339(span.start),
+        "end": rfc3339(span.end),
+        "items": points(Rollups(snapshot.connection), span, "minute", (), now),
+        "active_users": active(snapshot, now),
+    }
+    if with_events:
+        newest = listing.page(
+            snapshot, listing.Filter(), PageQuery(limit=NEWEST, cursor=None, fields=None)
+        )
+        answer["events"] = newest["items"]
+    return dated(answer, snapshot)
+
+
+def active(snapshot: Snapshot, now: datetime) -> int:
+    chosen = select(func.count(Event.actor.distinct())).where(
+        Event.created_at >= now - ACTIVE, Event.created_at <= now, Event.actor != 0
+    )
+    return int(snapshot.connection.execute(chosen).scalar_one())

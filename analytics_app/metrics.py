@@ -1,0 +1,70 @@
+"""What Prometheus sees of this service: events by result, and how its tables are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Flask
+from prometheus_client import Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from analytics_app import dialects
+from analytics_app.models import Bookkeeping, Count, DayCount, db
+from chassis.telemetry import metrics_registry
+
+RESULTS = ("accepted", "duplicate", "rejected", "erased")
+
+
+class Results:
+    """Counts events by what became of them."""
+
+    def __init__(self, app: Flask) -> None:
+        counter = Counter(
+            "analytics_events",
+            "Events by result.",
+            ["result"],
+            registry=metrics_registry(app),
+        )
+        self.by_name = {name: counter.labels(name) for name in RESULTS}
+
+    def add(self, result: str, n: int = 1) -> None:
+        """Counts n events with the result."""
+        if n:
+            self.by_name[result].inc(n)
+
+
+class TableHealth(Collector):
+    """Asks, when scraped, how far partitions reach ahead and what maintenance has left."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yields the gauges; none while the database is down, which /health says."""
+        try:
+            with self.app.app_context():
+                found = self.figures()
+        except SQLAlchemyError:
+            return
+        for name, (text, value) in found.items():
+            yield GaugeMetricFamily(f"analytics_{name}", text, value=value)
+
+    def figures(self) -> dict[str, tuple[str, float]]:
+        dialect = dialects.of(db.engine)
+        kept = dialect.KEPT_SLOT
+        with db.engine.connect() as connection:
+            partitions, ahead = dialect.partition_health(connection)
+            ready = connection.execute(select(Bookkeeping.days_ready)).scalar_one()
+            spread = [
+                connection.execute(select(func.count()).where(table.slot != kept)).scalar_one()
+                for table in (Count, DayCount)
+            ]
+        return {
+            "partitions": ("Partitions of events.", partitions),
+            "partitions_ahead_seconds": ("How far partitions reach beyond now.", ahead),
+            "daily_counts_ready": ("Whether daily counts are in the reporting zone.", ready),
+            "unfolded_slots": ("Rows of counts that maintenance has not folded yet.", sum(spread)),
+        }

@@ -1,0 +1,42 @@
+"""API keys, for admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+
+from analytics_app import keys
+from analytics_app.models import db
+from analytics_app.schemas.keys import KeyIn, KeyPage, KeysQuery, NewKey
+from chassis.api import api
+from chassis.auth import requires
+from chassis.pagination import decode_cursor, encode_cursor
+
+routes = Blueprint("api_keys", __name__, url_prefix="/analytics/api-keys")
+
+
+@routes.post("")
+@requires("keys:manage")
+@api(body=KeyIn, answers={201: NewKey})
+def issue_key(body: KeyIn) -> dict[str, Any]:
+    """Make an API key; its text is in this answer and nowhere else."""
+    return keys.issue(db, body.name, body.scopes, body.expires_in_days)
+
+
+@routes.get("")
+@requires("keys:manage")
+@api(query=KeysQuery, answers={200: KeyPage})
+def list_keys(query: KeysQuery) -> dict[str, Any]:
+    """List the API keys, in the order they were made."""
+    (after,) = decode_cursor(query.cursor, int) if query.cursor else (0,)
+    items, following = keys.listed(db, after, query.limit)
+    return {"items": items, "next_cursor": encode_cursor(following) if following else None}
+
+
+@routes.delete("/<id:key_id>")
+@requires("keys:manage")
+@api(answers={204: None})
+def delete_key(key_id: int) -> None:
+    """Delete an API key; within 5 s nobody takes it any more."""
+    keys.revoke(db, key_id)

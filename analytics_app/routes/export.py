@@ -1,0 +1,61 @@
+"""Streamed exports of raw events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import BoundedSemaphore
+
+from flask import Blueprint, Response, stream_with_context
+
+from analytics_app import export
+from analytics_app.listing import Filter
+from analytics_app.ranges import moment, zone_of
+from analytics_app.schemas.export import ExportQuery
+from analytics_app.services import services
+from chassis.api import api
+from chassis.auth import requires
+from chassis.errors import Unavailable
+
+NDJSON = "application/x-ndjson"
+TYPES = {"ndjson": NDJSON, "csv": "text/csv; charset=utf-8"}
+AT_ONCE = 2
+
+routes = Blueprint("export", __name__, url_prefix="/analytics")
+running = BoundedSemaphore(AT_ONCE)
+
+
+@routes.get("/export")
+@requires("events:read")
+@api(query=ExportQuery, answers={200: str}, answer_types=(NDJSON, "text/csv"))
+def export_events(query: ExportQuery) -> Response:
+    """Export raw events, streamed.
+
+    Two exports run at a time in each worker; one more is a 503 with Retry-After, so that
+    reports keep their connections.
+    """
+    zone = zone_of(query.tz, services().settings.reporting_timezone)
+    start = moment(query.start, "start", zone) if query.start else None
+    end = moment(query.end, "end", zone) if query.end else None
+    lines = stream(Filter(start, end, query.event_type, query.user_id), query.format)
+    # The first lines come before the status: what is wrong with the database shows by then.
+    first = next(lines, b"")
+    answer = Response(stream_with_context(following(first, lines)))
+    answer.content_type = TYPES[query.format]
+    name = f"footfall-events.{query.format}"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+def stream(wanted: Filter, kind: export.Format) -> Iterator[bytes]:
+    if not running.acquire(blocking=False):
+        raise Unavailable("Two exports are running already.", retry_after=10)
+    try:
+        with services().readers.snapshot() as snapshot:
+            yield from export.chunks(snapshot, wanted, kind)
+    finally:
+        running.release()
+
+
+def following(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest

@@ -1,0 +1,49 @@
+"""API keys as they are asked for and answered."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from chassis.schema import Model, Query, Timestamp
+
+Scope = Literal["events:write", "events:read", "reports:read"]
+
+
+class KeyIn(Model):
+    """A key to make."""
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+
+
+class KeyOut(Model):
+    """A key, without its text."""
+
+    id: int
+    name: str
+    scopes: list[Scope]
+    created_at: Timestamp
+    expires_at: Timestamp | None
+
+
+class NewKey(KeyOut):
+    """A key with its text, which is shown this once."""
+
+    key: str
+
+
+class KeyPage(Model):
+    """One page of keys."""
+
+    items: list[KeyOut]
+    next_cursor: str | None
+
+
+class KeysQuery(Query):
+    """How many keys, from where."""
+
+    limit: int = Field(50, ge=1, le=500)
+    cursor: str | None = Field(None, max_length=1024)

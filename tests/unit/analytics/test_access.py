@@ -1,0 +1,129 @@
+"""Who may do what: every route against every kind of caller, as one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+
+from analytics_app.models import ApiKey, db
+from tests.unit.analytics.conftest import Api, service_token, token, user_token
+
+EVERYBODY = "-vpaAswrgxdofn"
+REPORTS = "vpaArg"
+EVENTS = "aAr"
+
+# route -> who may; all others are 401 (nobody's credentials) or 403.
+TABLE = {
+    "GET /health": EVERYBODY,
+    "GET /health/live": EVERYBODY,
+    "GET /metrics": EVERYBODY,
+    "GET /openapi.json": EVERYBODY,
+    "GET /docs": EVERYBODY,
+    "GET /docs.css": EVERYBODY,
+    "POST /analytics/events": "vpaAsw",
+    "POST /analytics/events/batch": "vpaAsw",
+    "GET /analytics/events": EVENTS,
+    "GET /analytics/events/date-range": EVENTS,
+    "GET /analytics/events/by-type": REPORTS,
+    "GET /analytics/users/<id:user_id>/events": "p" + EVENTS,
+    "GET /analytics/summary": REPORTS,
+    "GET /analytics/timeseries": REPORTS,
+    "GET /analytics/live": REPORTS,
+    "GET /analytics/export": EVENTS,
+    "DELETE /analytics/users/<id:user_id>/events": "As",
+    "DELETE /analytics/visitors/<path:visitor_id>/events": "As",
+    "POST /analytics/api-keys": "A",
+    "GET /analytics/api-keys": "A",
+    "DELETE /analytics/api-keys/<id:key_id>": "A",
+}
+GIVEN = {
+    "POST /analytics/events": {"json": {"event_type": "a"}},
+    "POST /analytics/events/batch": {"json": {"events": []}},
+    "POST /analytics/api-keys": {"json": {"name": "x", "scopes": ["reports:read"]}},
+    "GET /analytics/events/date-range": {
+        "query_string": {"start_date": "2026-05-01", "end_date": "2026-05-01"}
+    },
+}
+IN_PATH = {
+    "<id:user_id>": "7",
+    "<path:visitor_id>": "v",
+    "<id:key_id>": "999",
+}
+
+
+def key(admin: Api, *scopes: str) -> dict[str, str]:
+    answer = admin.call(
+        "POST",
+        "/analytics/api-keys",
+        json={"name": "k", "scopes": list(scopes), "expires_in_days": 1},
+    )
+    made: dict[str, str] = answer.get_json()
+    return made
+
+
+def expired_key(admin: Api) -> str:
+    made = key(admin, "events:write", "events:read")
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    db.session.execute(update(ApiKey).where(ApiKey.id == made["id"]).values(expires_at=past))
+    db.session.commit()
+    return made["key"]
+
+
+def deleted_key(admin: Api) -> str:
+    made = key(admin, "events:write", "events:read")
+    admin.call("DELETE", f"/analytics/api-keys/{made['id']}")
+    return made["key"]
+
+
+# Callers, by letter. The person is the user that a route is about (user 7).
+CALLERS: dict[str, Callable[[Api], str | None]] = {
+    "-": lambda _: None,
+    "v": lambda _: user_token(8),
+    "p": lambda _: user_token(7),
+    "a": lambda _: user_token(9, "analyst"),
+    "A": lambda _: user_token(1, "admin"),
+    "s": lambda _: service_token(),
+    "w": lambda admin: key(admin, "events:write")["key"],
+    "r": lambda admin: key(admin, "events:read")["key"],
+    "g": lambda admin: key(admin, "reports:read")["key"],
+    "x": expired_key,
+    "d": deleted_key,
+    "o": lambda _: user_token(1, "admin", exp=int(time.time()) - 1),
+    "f": lambda _: service_token(type="refresh"),
+    "n": lambda _: token(sub="1", sid="s", type="access", role="admin"),
+}
+NOBODY = "-xdofn"  # these are 401 wherever a caller is needed
+
+
+def routes(app: Flask) -> set[str]:
+    return {
+        f"{method} {rule.rule}"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def test_every_route_has_a_row_and_every_row_a_route(app: Flask) -> None:
+    assert routes(app) == set(TABLE)
+
+
+@pytest.mark.parametrize("who", CALLERS)
+def test_the_table_holds(app: Flask, admin: Api, who: str) -> None:
+    credential = CALLERS[who](admin)
+    wrong = {}
+    for route, allowed in TABLE.items():
+        method, path = route.split(" ")
+        for name, value in IN_PATH.items():
+            path = path.replace(name, value)
+        api = Api(app.test_client(), credential)
+        status = api.call(method, path, **GIVEN.get(route, {})).status_code
+        refused = 401 if who in NOBODY else 403
+        right = status not in (401, 403, 500) if who in allowed else status == refused
+        if not right:
+            wrong[route] = status
+    assert wrong == {}

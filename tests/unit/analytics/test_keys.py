@@ -1,0 +1,105 @@
+"""API keys: shown once, kept as digests, dead soon after their deletion."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, text, update
+
+from analytics_app import keys
+from analytics_app.models import ApiKey, db
+from tests.unit.analytics.conftest import Api
+
+PATH = "/analytics/api-keys"
+
+
+def new_key(admin: Api, *scopes: str, **given: Any) -> Any:
+    body = {"name": "importer", "scopes": list(scopes), **given}
+    answer = admin.call("POST", PATH, json=body)
+    assert answer.status_code == 201, answer.get_json()
+    return answer.get_json()
+
+
+def test_a_key_is_shown_once_and_kept_as_a_digest(app: Flask, admin: Api) -> None:
+    made = new_key(admin, "events:write", expires_in_days=30)
+    assert set(made) == {"id", "name", "scopes", "key", "created_at", "expires_at"}
+    expires = datetime.fromisoformat(made["expires_at"])
+    assert expires - datetime.fromisoformat(made["created_at"]) == timedelta(days=30)
+    listed = admin.get(PATH)["items"]
+    assert listed == [{name: made[name] for name in made if name != "key"}]
+    kept = db.session.execute(text("SELECT * FROM api_keys")).all()
+    assert made["key"] not in str(kept)
+
+
+def test_a_key_does_what_its_scopes_say(app: Flask, admin: Api) -> None:
+    writer = Api(app.test_client(), new_key(admin, "events:write")["key"])
+    writer.send({"event_type": "user_logged_in", "user_id": 5})
+    assert writer.call("GET", "/analytics/summary").status_code == 403
+    reader = Api(app.test_client(), new_key(admin, "events:read")["key"])
+    assert reader.get("/analytics/users/5/events")["items"]
+    assert reader.get("/analytics/summary")["total_events"] == 1
+    reader.send({"event_type": "a"}, 403)
+    viewer = Api(app.test_client(), new_key(admin, "reports:read")["key"])
+    assert viewer.get("/analytics/summary")["total_events"] == 1
+    assert viewer.call("GET", "/analytics/events").status_code == 403
+
+
+def test_a_deleted_key_is_dead_within_five_seconds(
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = new_key(admin, "reports:read")
+    holder = Api(app.test_client(), made["key"])
+    holder.get("/analytics/summary")
+    assert admin.call("DELETE", f"{PATH}/{made['id']}").status_code == 204
+    later = keys.time.monotonic() + 5
+    monkeypatch.setattr(keys.time, "monotonic", lambda: later)
+    answer = holder.call("GET", "/analytics/summary")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert admin.call("DELETE", f"{PATH}/{made['id']}").status_code == 404
+
+
+def test_an_expired_key_is_nobodys(app: Flask, admin: Api) -> None:
+    made = new_key(admin, "reports:read", expires_in_days=1)
+    db.session.execute(update(ApiKey).values(expires_at=datetime.now(UTC)))
+    db.session.commit()
+    holder = Api(app.test_client(), made["key"])
+    assert holder.call("GET", "/analytics/summary").status_code == 401
+    assert db.session.scalars(select(ApiKey)).one().name == "importer"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"name": "", "scopes": ["events:read"]},
+        {"name": "x", "scopes": []},
+        {"name": "x", "scopes": ["keys:manage"]},
+        {"name": "x", "scopes": ["events:erase"]},
+        {"name": "x" * 101, "scopes": ["events:read"]},
+        {"name": "x\x00", "scopes": ["events:read"]},
+        {"name": "x", "scopes": ["events:read"], "expires_in_days": 0},
+        {"name": "x", "scopes": ["events:read"], "expires_in_days": 10**9},
+        {"name": "x", "scopes": "events:read"},
+        {"scopes": ["events:read"], "name": "x", "extra": 1},
+    ],
+)
+def test_a_key_that_makes_no_sense_is_a_422(admin: Api, body: dict[str, Any]) -> None:
+    assert admin.call("POST", PATH, json=body).status_code == 422
+
+
+def test_keys_are_listed_by_pages(admin: Api) -> None:
+    made = [new_key(admin, "reports:read", name=f"key {n}")["id"] for n in range(5)]
+    first = admin.get(PATH, limit=3)
+    rest = admin.get(PATH, limit=3, cursor=first["next_cursor"])
+    assert [key["id"] for key in first["items"] + rest["items"]] == made
+    assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    "credential", ["ffk_", "ffk_" + "x" * 43, "nonsense", "a.b", "ffk_" + "x" * 9000]
+)
+def test_made_up_keys_are_nobodys(app: Flask, credential: str) -> None:
+    assert Api(app.test_client(), credential).call("GET", "/analytics/summary").status_code == 401
