@@ -1,0 +1,62 @@
+"""Breakdown: an event type by the values of one key, with sums of it or of another key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analytics_app.behaviour.filters import Filters, passing
+from analytics_app.behaviour.frames import Column, Window
+from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.shares import ranked, spelled_column
+from analytics_app.behaviour.source import Source
+from analytics_app.behaviour.values import number_of
+
+FIGURES = ("sum", "average", "median", "p95")
+
+
+def breakdown(
+    source: Source,
+    event_type: str,
+    window: Window,
+    *,
+    key: str,
+    measure: str,
+    filters: Filters,
+    most: int,
+) -> dict[str, Any]:
+    """Returns the most frequent values' figures, those of the rest, and of all together."""
+    keys = list(dict.fromkeys([key, measure, *filters]))
+    frame = passing(source.frame(event_type, window, keys), filters)
+    values, codes = spelled_column(frame.columns[key])
+    numbers = numbers_of(frame.columns[measure])
+    order = [code for code in ranked(values, np.bincount(codes, minlength=len(values))) if code]
+
+    def of(mask: Array) -> dict[str, Any]:
+        return figures(frame.actors[mask], numbers[mask])
+
+    return {
+        "items": [{"value": values[code], **of(codes == code)} for code in order[:most]],
+        "other": {"values": len(order[most:]), **of(np.isin(codes, order[most:]))},
+        "without": of(codes == 0),
+        "total": of(np.ones(len(codes), bool)),
+    }
+
+
+def numbers_of(column: Column) -> Array:
+    """Returns each event's number, NaN where the value is none."""
+    found = [number_of(text) for text in column.texts]
+    return np.array([np.nan if n is None else float(n) for n in found])[column.codes]
+
+
+def figures(actors: Array, numbers: Array) -> dict[str, Any]:
+    """Returns counts, and the figures of the numbers among the values; None without any."""
+    real = numbers[~np.isnan(numbers)]
+    summed: dict[str, float | None] = dict.fromkeys(FIGURES)
+    if len(real):
+        median, p95 = np.percentile(real, [50, 95])
+        found = (real.sum(), real.mean(), median, p95)
+        summed = {name: float(each) for name, each in zip(FIGURES, found, strict=True)}
+    users = len(np.unique(actors[actors != 0]))
+    return {"count": len(actors), "unique_users": users, **summed}

@@ -1,0 +1,87 @@
+"""Funnels as they are asked for -> steps, and the people who stopped as a page of a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+
+from analytics_app.behaviour import funnel
+from analytics_app.behaviour.frames import Window, moment_at
+from analytics_app.behaviour.funnel import Attempts, Step
+from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.source import Source
+from analytics_app.schemas.behaviour import DroppedIn, FunnelIn, ValueIn, Wanted
+from chassis.errors import FieldError, Invalid
+from chassis.pagination import decode_cursor, encode_cursor
+from chassis.schema import rfc3339
+
+
+def steps_of(body: FunnelIn) -> list[Step]:
+    return [
+        Step(step.event_type, {key: texts_of(wanted) for key, wanted in step.metadata.items()})
+        for step in body.steps
+    ]
+
+
+def texts_of(wanted: Wanted) -> list[str]:
+    return [text_of(value) for value in (wanted if isinstance(wanted, list) else [wanted])]
+
+
+def text_of(value: ValueIn) -> str:
+    """Returns the value as the text that it spells in metadata."""
+    return value if isinstance(value, str) else to_json(value).decode()
+
+
+def report(source: Source, body: FunnelIn, window: Window, seconds: int) -> dict[str, Any]:
+    """Returns the funnel's figures, by value too where that is asked for."""
+    steps = steps_of(body)
+    found = funnel.attempts(source, steps, window, seconds * 1_000_000, body.breakdown)
+    answer: dict[str, Any] = {"window_seconds": seconds}
+    answer["steps"] = funnel.figures(found, steps, np.arange(len(found.actors)))
+    if body.breakdown:
+        answer["breakdown"] = funnel.by_value(found, steps, body.limit)
+    return answer
+
+
+def dropped(source: Source, body: DroppedIn, window: Window, seconds: int) -> dict[str, Any]:
+    """Returns a page of the people who did all steps up to the one before `step`, and not it."""
+    if body.step > len(body.steps):
+        raise Invalid([FieldError("step", f"must be at most {len(body.steps)}: the last step")])
+    found = funnel.attempts(source, steps_of(body), window, seconds * 1_000_000)
+    everybody = funnel.dropped_at(found, body.step - 1)
+    users = everybody[found.actors[everybody] > 0]
+    page = after(found, users, body)
+    more = len(page) > body.page_size
+    items = [dropped_user(found, n, body.step) for n in page[: body.page_size]]
+    last = page[body.page_size - 1] if more else None
+    return {
+        "step": body.step,
+        "users": len(everybody),
+        "visitors": len(everybody) - len(users),
+        "items": items,
+        "next_cursor": None if last is None else encode_cursor(*place(found, last, body.step)),
+    }
+
+
+def after(found: Attempts, users: Array, body: DroppedIn) -> Array:
+    """Returns the users from the cursor on, one more than fit on the page."""
+    if body.cursor:
+        time, actor = decode_cursor(body.cursor, int, int)
+        times, actors = found.times[body.step - 2][users], found.actors[users]
+        users = users[(times < time) | ((times == time) & (actors > actor))]
+    return users[: body.page_size + 1]
+
+
+def place(found: Attempts, position: int, step: int) -> tuple[int, int]:
+    return int(found.times[step - 2][position]), int(found.actors[position])
+
+
+def dropped_user(found: Attempts, position: int, step: int) -> dict[str, Any]:
+    time, actor = place(found, position, step)
+    return {
+        "user_id": actor,
+        "started_at": rfc3339(moment_at(found.times[0][position])),
+        "last_step_at": rfc3339(moment_at(time)),
+    }

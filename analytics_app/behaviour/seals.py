@@ -1,0 +1,100 @@
+"""Reads sealed days: which may be believed, and their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from sqlalchemy import Connection, select
+
+from analytics_app.behaviour import packing
+from analytics_app.behaviour.columns import ACTORS, PRESENT, QUARTERS, TIMES, TYPES, WIDE
+from analytics_app.behaviour.frames import Column, Frame, Story
+from analytics_app.behaviour.models import DirtyDay, SealedColumn, SealedDay
+from analytics_app.behaviour.packing import Array
+
+Cells = dict[str, dict[int, bytes]]
+
+
+def believable(connection: Connection) -> frozenset[int]:
+    """Returns the days whose columns hold exactly what `events` holds."""
+    dirty = select(DirtyDay.day).where(DirtyDay.day == SealedDay.day)
+    chosen = select(SealedDay.day).where(SealedDay.ready, ~dirty.exists())
+    return frozenset(connection.scalars(chosen))
+
+
+def cells(
+    connection: Connection, event_type: str, names: Iterable[str], days: Sequence[int]
+) -> Cells:
+    """Returns the columns of these names by name and day."""
+    found: Cells = {name: {} for name in names}
+    if not days:
+        return found
+    chosen = select(SealedColumn.name, SealedColumn.day, SealedColumn.data).where(
+        SealedColumn.event_type == event_type,
+        SealedColumn.name.in_(list(found)),
+        SealedColumn.day.between(min(days), max(days)),
+    )
+    wanted = frozenset(days)
+    for name, day, data in connection.execute(chosen):
+        if day in wanted:
+            found[name][day] = data
+    return found
+
+
+def wide_days(connection: Connection, event_type: str, days: Sequence[int]) -> frozenset[int]:
+    """Returns the days on which the type has too many keys to have been sealed."""
+    return frozenset(cells(connection, event_type, [WIDE], days)[WIDE])
+
+
+def keys_of(connection: Connection, event_type: str, days: Sequence[int]) -> list[str]:
+    """Returns the properties that the type has on these days."""
+    if not days:
+        return []
+    chosen = select(SealedColumn.name).where(
+        SealedColumn.event_type == event_type,
+        SealedColumn.name.startswith("="),
+        SealedColumn.day.between(min(days), max(days)),
+    )
+    return sorted(name[1:] for name in connection.scalars(chosen.distinct()))
+
+
+def frames(
+    connection: Connection, event_type: str, days: Sequence[int], keys: Sequence[str]
+) -> Iterator[tuple[int, Frame]]:
+    """Returns each day's events of a type, where there are some."""
+    named = {key: f"={key}" for key in keys}
+    found = cells(connection, event_type, [ACTORS, TIMES, *named.values()], days)
+    for day, data in sorted(found[ACTORS].items()):
+        actors = packing.unpacked_actors(data)
+        times = packing.unpacked_times(found[TIMES][day], day)
+        columns = {k: column(found[name].get(day), len(actors)) for k, name in named.items()}
+        yield day, Frame(actors, times, columns)
+
+
+def column(data: bytes | None, length: int) -> Column:
+    """Returns the property, or nothing for all events where none of them has it."""
+    if data is None:
+        return Column(np.zeros(length, np.int32), [""])
+    return Column(*packing.unpacked_codes(data))
+
+
+def stories(connection: Connection, days: Sequence[int]) -> Iterator[tuple[int, Story]]:
+    """Returns each day's events of all types in order, where there are some."""
+    found = cells(connection, "", [ACTORS, TIMES, TYPES], days)
+    for day, data in sorted(found[ACTORS].items()):
+        codes, types = packing.unpacked_codes(found[TYPES][day])
+        times = packing.unpacked_times(found[TIMES][day], day)
+        yield day, Story(packing.unpacked_actors(data), times, codes, types)
+
+
+def present(connection: Connection, days: Sequence[int]) -> dict[int, Array]:
+    """Returns who was there on each of the days."""
+    found = cells(connection, "", [PRESENT], days)[PRESENT]
+    return {day: packing.unpacked_actors(data) for day, data in found.items()}
+
+
+def quarters(connection: Connection, days: Sequence[int]) -> dict[int, tuple[Array, Array]]:
+    """Returns the quarters in which each of those present was there: low and high bits."""
+    found = cells(connection, "", [QUARTERS], days)[QUARTERS]
+    return {day: packing.unpacked_quarters(data) for day, data in found.items()}

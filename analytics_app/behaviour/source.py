@@ -1,0 +1,162 @@
+"""Where reports get their events: sealed days where they stand, raw events for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cached_property
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, func, or_, select
+
+from analytics_app.behaviour import seals
+from analytics_app.behaviour.columns import HALF, day_window
+from analytics_app.behaviour.deadlines import Deadline
+from analytics_app.behaviour.frames import (
+    Frame,
+    Story,
+    Window,
+    joined,
+    joined_frames,
+    joined_stories,
+)
+from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.raw import Reader, within
+from analytics_app.models import Event, Presence
+from analytics_app.spans import Cut, Span, cut
+from analytics_app.zones import QUARTERS_A_DAY, quarter_start
+
+LOWER = (1 << HALF) - 1
+
+
+class Source:
+    """A reader of one snapshot; what it answers fits together."""
+
+    def __init__(self, connection: Connection, deadline: Deadline) -> None:
+        self.connection = connection
+        self.deadline = deadline
+        self.raw = Reader(connection, deadline)
+
+    @cached_property
+    def sealed(self) -> frozenset[int]:
+        return seals.believable(self.connection)
+
+    def split(self, window: Window, without: Iterable[int] = ()) -> tuple[list[int], list[Window]]:
+        """Returns the sealed days of a window, and the pieces to read from raw events."""
+        sealed = self.sealed.difference(without)
+        days = [day for day in window.days() if day in sealed]
+        pieces, start = [], window.start
+        for day in days:
+            whole = day_window(day)
+            pieces.append(Window(start, max(start, whole.start)))
+            start = min(whole.end, window.end)
+        pieces.append(Window(start, window.end))
+        return days, [piece for piece in pieces if piece.start < piece.end]
+
+    def frame(self, event_type: str, window: Window, keys: Sequence[str] = ()) -> Frame:
+        """Returns the events of a type within the window, in no order."""
+        return joined_frames(list(self.frames(event_type, window, keys)), keys)
+
+    def frames(self, event_type: str, window: Window, keys: Sequence[str]) -> Iterator[Frame]:
+        wide: Iterable[int] = ()
+        if keys:
+            wide = seals.wide_days(self.connection, event_type, self.split(window)[0])
+        days, pieces = self.split(window, wide)
+        for day, frame in seals.frames(self.connection, event_type, days, keys):
+            self.deadline.check()
+            yield frame if window.covers(day) else frame.within(window)
+        for piece in pieces:
+            yield self.raw.frame(event_type, piece, keys)
+
+    def story(self, window: Window) -> Story:
+        """Returns all events of somebody within the window, by actor, time and type."""
+        days, pieces = self.split(window)
+        found = {piece.start: self.raw.story(piece) for piece in pieces}
+        for day, story in seals.stories(self.connection, days):
+            self.deadline.check()
+            inside = (story.times >= window.start) & (story.times < window.end)
+            found[day_window(day).start] = story if window.covers(day) else story.where(inside)
+        story = joined_stories([found[start] for start in sorted(found)])
+        return story.where(story.actors != 0)
+
+    def types(self, window: Window) -> list[str]:
+        """Returns the types of which there may be events in the window."""
+        return self.raw.types(window)
+
+    def keys(self, event_type: str, window: Window) -> list[str]:
+        """Returns the properties that events of a type may have."""
+        days, _ = self.split(window)
+        wide = seals.wide_days(self.connection, event_type, days)
+        days, pieces = self.split(window, wide)
+        found = set(seals.keys_of(self.connection, event_type, days))
+        return sorted(found.union(*(self.raw.keys(event_type, piece) for piece in pieces)))
+
+    def present(self, cut: Cut) -> Array:
+        """Returns the different actors who did anything in a span, in order."""
+        parts = list(self.present_by_quarter(cut.first, cut.last))
+        for end in cut.ends:
+            chosen = select(Event.actor).where(*within(Window.of(end)), Event.actor != 0)
+            parts.append(np.array(self.connection.scalars(chosen.distinct()).all(), np.int64))
+        return distinct(parts)
+
+    def present_by_quarter(self, first: int, last: int) -> Iterator[Array]:
+        """Returns who was present in the quarters `[first, last)`, in pieces."""
+        if first >= last:
+            return
+        days = range(first // QUARTERS_A_DAY, -(-last // QUARTERS_A_DAY))
+        sealed = [day for day in days if day in self.sealed]
+        masks = {day: mask for day in (days[0], days[-1]) if (mask := wanted(day, first, last))}
+        bits = seals.quarters(self.connection, [day for day in masks if day in self.sealed])
+        for day, actors in seals.present(self.connection, sealed).items():
+            self.deadline.check()
+            yield actors[masked(bits[day], masks[day])] if day in masks else actors
+        open_days = sorted(set(days).difference(sealed, masks))
+        for run in runs(open_days):
+            yield self.present_raw(Presence.day.between(run[0], run[-1]))
+        for day, (low, high) in masks.items():
+            if day not in self.sealed:
+                seen = or_(Presence.low.op("&")(low) != 0, Presence.high.op("&")(high) != 0)
+                yield self.present_raw(Presence.day == day, seen)
+
+    def present_raw(self, *conditions: ColumnElement[bool]) -> Array:
+        self.deadline.check()
+        chosen = select(Presence.actor).where(*conditions).distinct()
+        return np.array(self.connection.scalars(chosen).all(), np.int64)
+
+    def present_before(self, moment: datetime) -> Array:
+        """Returns the different actors who did anything before the moment."""
+        first = self.connection.scalar(select(func.min(Presence.day)))
+        if first is None:
+            return distinct([])
+        beginning = quarter_start(first * QUARTERS_A_DAY)
+        return self.present(cut(Span(min(beginning, moment), moment)))
+
+
+def wanted(day: int, first: int, last: int) -> tuple[int, int] | None:
+    """Returns which quarters of a day lie in `[first, last)`, as bits; None for all of them."""
+    begins = day * QUARTERS_A_DAY
+    since, until = max(0, first - begins), min(QUARTERS_A_DAY, last - begins)
+    if (since, until) == (0, QUARTERS_A_DAY):
+        return None
+    bits = (1 << until) - (1 << since)
+    return bits & LOWER, bits >> HALF
+
+
+def masked(bits: tuple[Array, Array], mask: tuple[int, int]) -> Array:
+    return ((bits[0] & mask[0]) | (bits[1] & mask[1])) != 0
+
+
+def runs(days: Sequence[int]) -> list[list[int]]:
+    """Returns ascending days as lists of days that follow each other."""
+    found: list[list[int]] = []
+    for day in days:
+        if found and found[-1][-1] == day - 1:
+            found[-1].append(day)
+        else:
+            found.append([day])
+    return found
+
+
+def distinct(parts: Sequence[Array]) -> Array:
+    """Returns the different numbers of all parts, in order."""
+    return np.unique(joined(parts))

@@ -1,0 +1,41 @@
+"""Values of metadata keys: kept as JSON texts, compared and shown as the text they spell."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+LONGEST_KEY = 200
+LARGEST_NUMBER = 1e300
+
+KINDS = {'"': "string", "{": "object", "[": "list", "t": "boolean", "f": "boolean"}
+
+
+def properties(metadata: str) -> dict[str, str]:
+    """Returns the JSON text of each top-level value; null is none, longer keys are left out."""
+    found: dict[str, Any] = from_json(metadata)
+    return {
+        key: to_json(value).decode()
+        for key, value in found.items()
+        if value is not None and len(key) <= LONGEST_KEY
+    }
+
+
+def spelled(text: str) -> str:
+    """Returns the value as text: a string without its quotes, anything else as JSON."""
+    return json.loads(text) if text.startswith('"') else text
+
+
+def kind_of(text: str) -> str:
+    """Returns which kind of value the JSON text holds."""
+    return KINDS.get(text[0], "number")
+
+
+def number_of(text: str) -> int | float | None:
+    """Returns the number that the JSON text holds; None for any other value."""
+    if not text or kind_of(text) != "number":
+        return None
+    number: int | float = json.loads(text)
+    return number if abs(number) < LARGEST_NUMBER else None
