@@ -83,6 +83,13 @@ class TokenAnswer(Model):
     scope: str
 
 
+class TokenRefusal(Model):
+    """An error of `/token`, as RFC 6749 has it."""
+
+    error: str
+    error_description: str
+
+
 class SignInAnswer(TokenAnswer):
     """The tokens, and whose they are."""
 

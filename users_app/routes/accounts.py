@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
@@ -17,6 +21,19 @@ from users_app.routes.shapes import page
 
 routes = Blueprint("accounts", __name__)
 MANAGE = "accounts:manage"
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def self_or_admin(view: View) -> View:
+    """Answers another's account as a missing one, before anything else is looked at."""
+
+    @wraps(view)
+    def guarded(user_id: int, **given: Any) -> Any:
+        if caller().user_id != user_id and not is_admin(caller()):
+            raise find.no_such_account()
+        return view(user_id=user_id, **given)
+
+    return guarded  # type: ignore[return-value]
 
 
 @routes.post("/users")
@@ -48,15 +65,16 @@ def accounts(query: schemas.AccountQuery) -> schemas.Page:
 
 
 @routes.get("/users/<id:user_id>")
+@self_or_admin
 @api(answers={200: schemas.Account}, errors=(NotFound,))
 @signed_in
 def account(user_id: int) -> schemas.Account:
     """Read an account: one's own, or as an admin any."""
-    refuse_foreign(user_id)
     return shown(find.account(user_id))
 
 
 @routes.patch("/users/<id:user_id>")
+@self_or_admin
 @api(
     body=schemas.AccountChange,
     answers={200: schemas.Account},
@@ -68,12 +86,12 @@ def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account
 
     One's own email needs `current_password`, an admin's too.
     """
-    refuse_foreign(user_id)
     refuse_guarded(body)
     return changed(user_id, body)
 
 
 @routes.delete("/users/<id:user_id>")
+@self_or_admin
 @api(
     body=schemas.DeletionByAnyone,
     body_optional=True,
@@ -83,7 +101,6 @@ def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account
 @signed_in
 def delete_account(user_id: int, body: schemas.DeletionByAnyone) -> ResponseReturnValue:
     """Delete an account and its events: one's own with the password, or as an admin any."""
-    refuse_foreign(user_id)
     if caller().user_id == user_id:
         change.require_password(user_id, body.current_password, origin())
     change.delete_account(user_id, origin())
@@ -97,13 +114,6 @@ def changed(user_id: int, body: schemas.ProfileChange) -> schemas.Account:
     if own and "email" in changes and changes["email"] != find.account(user_id).email:
         change.require_password(user_id, body.current_password, origin())
     return shown(change.change_account(user_id, changes, origin()))
-
-
-def refuse_foreign(user_id: int) -> None:
-    """Raises NotFound for another's account: whether it exists is the admin's to know."""
-    who = caller()
-    if who.user_id != user_id and not is_admin(who):
-        raise find.no_such_account()
 
 
 def refuse_guarded(body: schemas.AccountChange) -> None:
