@@ -1,6 +1,7 @@
 """How gunicorn runs each of the three apps; read from the working directory by itself."""
 
 import atexit
+import json
 import os
 import shutil
 import tempfile
@@ -66,6 +67,28 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
+    close_aside_of_the_main_loop()
+    refuse_as_problems()
+
+
+def refuse_as_problems():
+    """Gives what gunicorn itself refuses (broken HTTP) the shape of all other errors."""
+    from gunicorn import util
+
+    def write_problem(connection, status, reason, _detail):
+        detail = "The request could not be read as HTTP."
+        problem = {"type": "about:blank", "title": reason, "status": status, "detail": detail}
+        body = json.dumps({**problem, "request_id": None})
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
+            f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        util.write_nonblock(connection, (head + body).encode("latin1"))
+
+    util.write_error = write_problem
+
+
+def close_aside_of_the_main_loop():
     """Lets a thread of its own wait for clients that keep a closed connection open.
 
     gthread waits on its main loop, up to 2 s for each: ten such sockets would stall a

@@ -38,8 +38,10 @@ class Operation:
     query: type[Query] | None = None
     form: type[BaseModel] | None = None
     errors: tuple[type[Problem], ...] = ()
+    error_model: type[BaseModel] | None = None
     raw: bool = False
     optional: bool = False
+    etag: bool = False
     media_types: tuple[str, ...] = ("application/json",)
     answer_types: tuple[str, ...] = field(default=("application/json",))
 
@@ -51,6 +53,7 @@ def api(
     query: type[Query] | None = None,
     form: type[BaseModel] | None = None,
     errors: Iterable[type[Problem]] = (),
+    error_model: type[BaseModel] | None = None,
     body_raw: bool = False,
     body_optional: bool = False,
     media_types: tuple[str, ...] = ("application/json",),
@@ -60,9 +63,10 @@ def api(
     """Passes the validated `body`, `query` and `form` to the view, and shapes its answer.
 
     The view returns a model, a dict, a list, a Response, or one of these with a status;
-    the first status in `answers` is the usual one. `body_raw` passes the bytes as `raw`
-    and only documents `body`; without a body, `body_optional` passes the model's defaults.
-    `etag` honours If-None-Match by the body's digest.
+    `answers` maps each status to a model, a union or None, the usual status first. `body_raw`
+    passes the bytes as `raw` and only documents `body`; without a body, `body_optional`
+    passes the model's defaults. `error_model` is how the route's own handlers shape errors,
+    its 422s as 400s. `etag` honours If-None-Match by the body's digest.
     """
     operation = Operation(
         answers=answers,
@@ -70,8 +74,10 @@ def api(
         query=query,
         form=form,
         errors=tuple(errors),
+        error_model=error_model,
         raw=body_raw,
         optional=body_optional,
+        etag=etag,
         media_types=media_types,
         answer_types=answer_types,
     )

@@ -87,6 +87,12 @@ class TooLarge(Problem):
     status, title = 413, "Content Too Large"
 
 
+class UriTooLong(Problem):
+    """The address is over the limit."""
+
+    status, title = 414, "URI Too Long"
+
+
 class UnsupportedMediaType(Problem):
     """The body is of a kind that this route does not read."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from flask import Blueprint, Flask, Response, jsonify, render_template, send_from_directory
 from pydantic import BaseModel
@@ -24,10 +25,18 @@ from chassis.errors import (
     Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
+    UriTooLong,
 )
 from chassis.schema import ProblemDocument
 
 REFERENCE = "#/components/schemas/{model}"
+IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "required": False,
+    "description": "the ETag of an answer one has",
+    "schema": {"type": "string"},
+}
 PARAMETER = re.compile(r"<(?:(?P<kind>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
 
 
@@ -91,14 +100,17 @@ def schemas_of(routes: list[tuple[Rule, Operation]]) -> tuple[Schemas, dict[str,
     wanted: list[tuple[type[BaseModel], Any]] = [(ProblemDocument, "serialization")]
     for _, operation in routes:
         wanted += [(each, "validation") for each in (operation.body, operation.form) if each]
-        wanted += [(each, "serialization") for each in operation.answers.values() if is_model(each)]
+        answered = (*operation.answers.values(), operation.error_model)
+        wanted += [(each, "serialization") for answer in answered for each in models_in(answer)]
     unique = list(dict.fromkeys(wanted))
     references, definitions = models_json_schema(unique, ref_template=REFERENCE)
     return references, definitions.get("$defs", {})  # type: ignore[return-value]
 
 
-def is_model(answer: Any) -> bool:
-    return isinstance(answer, type) and issubclass(answer, BaseModel)
+def models_in(answer: Any) -> list[type[BaseModel]]:
+    """Returns the models of an answer: one, those of a union, or none."""
+    members = get_args(answer) if isinstance(answer, UnionType) else (answer,)
+    return [each for each in members if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def openapi_path(rule: Rule) -> str:
@@ -116,7 +128,11 @@ def described(
         "summary": summary.rstrip("."),
         "description": " ".join(rest.split()),
         "tags": [rule.endpoint.partition(".")[0]],
-        "parameters": [*path_parameters(rule), *query_parameters(operation)],
+        "parameters": [
+            *path_parameters(rule),
+            *query_parameters(operation),
+            *([IF_NONE_MATCH] if operation.etag else []),
+        ],
         "responses": responses(operation, access, schemas),
         "security": [{}] if access.everybody else [{"bearer": sorted(access.scopes)}],
     }
@@ -183,20 +199,36 @@ def responses(operation: Operation, access: Access, schemas: Schemas) -> dict[st
         for status, answer in operation.answers.items()
     }
     problem = {"application/problem+json": content(ProblemDocument, schemas, "serialization")}
+    shape = error_content(operation, schemas) or problem
     for error in possible_errors(operation, access):
-        entries.setdefault(str(error.status), {"description": error.title, "content": problem})
+        entries.setdefault(str(error.status), {"description": error.title, "content": shape})
+    # The server refuses such a request before the route's own handlers see it.
+    entries["414"] = {"description": UriTooLong.title, "content": problem}
+    if operation.etag:
+        entries["304"] = {"description": "The caller has this answer already"}
     return entries
+
+
+def error_content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
+    """Returns the route's own error shape, if it has one."""
+    if operation.error_model is None:
+        return {}
+    return {"application/json": content(operation.error_model, schemas, "serialization")}
 
 
 def answer_entry(operation: Operation, answer: Any, schemas: Schemas) -> dict[str, Any]:
     entry: dict[str, Any] = {"description": "As asked"}
-    if is_model(answer):
-        entry["content"] = {
-            kind: content(answer, schemas, "serialization") for kind in operation.answer_types
-        }
-    elif answer is not None:
-        entry["content"] = {kind: {"schema": {}} for kind in operation.answer_types}
+    if answer is not None:
+        schema = answer_schema(answer, schemas)
+        entry["content"] = {kind: {"schema": schema} for kind in operation.answer_types}
     return entry
+
+
+def answer_schema(answer: Any, schemas: Schemas) -> dict[str, Any]:
+    found = [schemas[model, "serialization"] for model in models_in(answer)]
+    if len(found) > 1:
+        return {"anyOf": found}
+    return found[0] if found else {}
 
 
 def possible_errors(operation: Operation, access: Access) -> list[type[Problem]]:
@@ -209,7 +241,7 @@ def possible_errors(operation: Operation, access: Access) -> list[type[Problem]]
     ]
     if not access.everybody:
         found += [Unauthenticated, Forbidden]
-    if operation.query or operation.body or operation.form:
+    if (operation.query or operation.body or operation.form) and not operation.error_model:
         found.append(Invalid)
     if operation.body or operation.form:
         found += [TooLarge, UnsupportedMediaType]

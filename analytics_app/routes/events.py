@@ -10,6 +10,7 @@ from flask import Blueprint, request
 from analytics_app import listing
 from analytics_app.batches import parsed_batch
 from analytics_app.erasure import erase
+from analytics_app.fast_lane import UNAVAILABLE
 from analytics_app.ingest import Fate
 from analytics_app.intake import Sender, parsed_event
 from analytics_app.listing import Filter
@@ -20,6 +21,7 @@ from analytics_app.schemas.events import (
     BatchOut,
     DateRangeQuery,
     Erased,
+    ErasedOut,
     EventIn,
     EventOut,
     EventPage,
@@ -46,7 +48,10 @@ def sender() -> Sender:
 @routes.post("/events")
 @requires("events:write", or_user=True)
 @api(
-    body=EventIn, body_raw=True, answers={201: EventOut, 200: EventOut}, errors=(Invalid, Forbidden)
+    body=EventIn,
+    body_raw=True,
+    answers={201: EventOut, 200: EventOut | ErasedOut},
+    errors=(Invalid, Forbidden),
 )
 def store_event(raw: bytes) -> Any:
     """Store one event.
@@ -54,6 +59,8 @@ def store_event(raw: bytes) -> Any:
     Answered after the commit: 201 with the event, 200 with the stored one for a repeat,
     200 with `{"status": "erased"}` for somebody whose events were erased.
     """
+    if UNAVAILABLE in request.environ:
+        raise request.environ[UNAVAILABLE]
     if not request.is_json:
         raise UnsupportedMediaType("Send the event as JSON, with Content-Type: application/json.")
     if len(raw) > LARGEST_EVENT:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
+from http.client import HTTPResponse
 
 import pytest
 import requests
@@ -85,3 +87,23 @@ def test_an_odd_authorization_header_is_401(stack: Stack, header: str) -> None:
         answer = client.recv(65536)
     assert answer.startswith(b"HTTP/1.1 401")
     assert b"WWW-Authenticate: Bearer" in answer
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    ],
+)
+def test_what_gunicorn_itself_refuses_is_a_problem_too(
+    stack: Stack, sent: bytes, status: int
+) -> None:
+    with connection(stack) as opened:
+        opened.sendall(sent)
+        answer = HTTPResponse(opened)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert (answer.status, problem["status"]) == (status, status)
+    assert answer.getheader("Content-Type") == "application/problem+json"
+    assert {"type", "title", "detail", "request_id"} <= set(problem)

@@ -55,9 +55,7 @@ def logout(body: schemas.SignOut) -> ResponseReturnValue:
 
 
 @token_routes.post("/token")
-@api(
-    form=schemas.TokenForm, answers={200: schemas.TokenAnswer}, error_model=schemas.TokenRefusal
-)
+@api(form=schemas.TokenForm, answers={200: schemas.TokenAnswer}, error_model=schemas.TokenRefusal)
 @public
 def token(form: schemas.TokenForm) -> Response:
     """Get tokens by password or by refresh token (RFC 6749).

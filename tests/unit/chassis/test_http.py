@@ -35,6 +35,14 @@ class ThingQuery(Query):
     metadata: dict[str, str] = {}
 
 
+class ThingForm(Query):
+    number: Id
+
+
+class Refusal(Model):
+    error: str
+
+
 CALLERS = {
     "user": Caller("user", "7", frozenset({"read"}), user_id=7, role="viewer"),
     "service": Caller("service", "users", frozenset({"write"})),
@@ -59,6 +67,11 @@ def make_client(**changed: Any) -> FlaskClient:
 
 
 def register(app: Flask) -> None:
+    register_things(app)
+    register_callers(app)
+
+
+def register_things(app: Flask) -> None:
     @app.post("/things")
     @public
     @api(body=Thing, answers={201: Thing})
@@ -83,6 +96,14 @@ def register(app: Flask) -> None:
     def read_name(name: str) -> str:
         return name
 
+    @app.post("/forms")
+    @public
+    @api(form=ThingForm, answers={200: Thing | Refusal}, error_model=Refusal)
+    def take_form(form: ThingForm) -> Thing:
+        return Thing(number=form.number)
+
+
+def register_callers(app: Flask) -> None:
     @app.get("/mine")
     @signed_in
     def mine() -> str:
@@ -281,7 +302,18 @@ def test_the_openapi_document_is_valid_and_complete(client: FlaskClient) -> None
     document = client.get("/openapi.json").get_json()
     validate(document)
     assert document["paths"]["/things"]["post"]["requestBody"]["required"] is True
-    assert document["paths"]["/things/{thing_id}"]["get"]["parameters"][0]["name"] == "thing_id"
+    reading = document["paths"]["/things/{thing_id}"]["get"]
+    names = [each["name"] for each in reading["parameters"]]
+    assert (names[0], names[-1]) == ("thing_id", "If-None-Match")
+    assert {"200", "304", "404", "414", "422", "429"} <= set(reading["responses"])
+
+
+def test_the_openapi_document_knows_unions_and_a_routes_own_errors(client: FlaskClient) -> None:
+    responses = client.get("/openapi.json").get_json()["paths"]["/forms"]["post"]["responses"]
+    assert len(responses["200"]["content"]["application/json"]["schema"]["anyOf"]) == 2
+    assert list(responses["400"]["content"]) == ["application/json"]
+    assert list(responses["414"]["content"]) == ["application/problem+json"]
+    assert "422" not in responses
 
 
 def test_the_reading_page_needs_no_other_host(client: FlaskClient) -> None:
