@@ -9,8 +9,9 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, delete, func, select
 
 from analytics_app import counting, dialects
+from analytics_app.behaviour import dirt
 from analytics_app.models import FOR_EVER, Event, Presence, Tombstone
-from analytics_app.zones import quarter_of
+from analytics_app.zones import QUARTERS_A_DAY, quarter_of
 from chassis.database import transaction
 
 
@@ -49,6 +50,7 @@ def remove(connection: Connection, actor: int) -> int:
     for event_type, created_at in connection.execute(gone):
         tally[quarter_of(created_at), event_type] -= 1
     counting.add(connection, tally)
+    dirt.mark(connection, {quarter // QUARTERS_A_DAY for quarter, _ in tally})
     leave(connection, actor)
     return -tally.total()
 

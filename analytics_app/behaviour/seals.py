@@ -12,6 +12,8 @@ from analytics_app.behaviour.columns import ACTORS, PRESENT, QUARTERS, TIMES, TY
 from analytics_app.behaviour.frames import Column, Frame, Story
 from analytics_app.behaviour.models import DirtyDay, SealedColumn, SealedDay
 from analytics_app.behaviour.packing import Array
+from analytics_app.models import Bookkeeping
+from analytics_app.zones import QUARTERS_A_DAY, quarter_of
 
 Cells = dict[str, dict[int, bytes]]
 
@@ -19,8 +21,15 @@ Cells = dict[str, dict[int, bytes]]
 def believable(connection: Connection) -> frozenset[int]:
     """Returns the days whose columns hold exactly what `events` holds."""
     dirty = select(DirtyDay.day).where(DirtyDay.day == SealedDay.day)
-    chosen = select(SealedDay.day).where(SealedDay.ready, ~dirty.exists())
+    first = first_kept(connection)
+    chosen = select(SealedDay.day).where(SealedDay.ready, ~dirty.exists(), SealedDay.day >= first)
     return frozenset(connection.scalars(chosen))
+
+
+def first_kept(connection: Connection) -> int:
+    """Returns the first UTC day whose raw events are kept."""
+    dropped = connection.scalar(select(Bookkeeping.dropped_before))
+    return quarter_of(dropped) // QUARTERS_A_DAY if dropped else 0
 
 
 def cells(

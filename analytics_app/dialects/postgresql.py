@@ -91,6 +91,12 @@ WITH input AS (
     ON CONFLICT (day, actor) DO UPDATE
         SET low = p.low | excluded.low, high = p.high | excluded.high
         WHERE (p.low | excluded.low) <> p.low OR (p.high | excluded.high) <> p.high
+), late AS (
+    INSERT INTO dirty_days (day)
+    SELECT DISTINCT quarter / 96 AS day FROM tally
+    WHERE quarter / 96 <= (SELECT max(day) FROM sealed_days)
+    ORDER BY day
+    ON CONFLICT DO NOTHING
 )
 """
 TYPES = "(text, text, text, text, text, text, smallint, text, text, text)"

@@ -53,6 +53,10 @@ INSERT INTO presence (day, actor, low, high) VALUES (?, ?, ?, ?)
 ON CONFLICT (day, actor) DO UPDATE SET low = low | excluded.low, high = high | excluded.high
 WHERE (low | excluded.low) <> low OR (high | excluded.high) <> high
 """
+LATE = """
+INSERT INTO dirty_days (day) SELECT ? WHERE ? <= (SELECT max(day) FROM sealed_days)
+ON CONFLICT DO NOTHING
+"""
 
 
 def open_for_ingest(engine: Engine, _deadline: float, timeout: float) -> Any:
@@ -111,6 +115,7 @@ def stored(cursor: Any, rows: Sequence[Row], zone: str, slot: int) -> Stored:
             outcome.refused.append(position)  # type: ignore[attr-defined]
     count(cursor, claimed, ZoneInfo(zone), slot)
     mark_presence(cursor, claimed)
+    mark_late(cursor, claimed)
     return outcome
 
 
@@ -152,6 +157,12 @@ def count(cursor: Any, rows: Iterable[Row], zone: ZoneInfo, slot: int) -> None:
         days[day_number(quarter, zone), event_type] += n
     cursor.executemany(COUNT, [(*key, slot, n) for key, n in quarters.items()])
     cursor.executemany(COUNT_DAY, [(*key, slot, n) for key, n in days.items()])
+
+
+def mark_late(cursor: Any, rows: Iterable[Row]) -> None:
+    """Marks days that may be sealed already, so that they are read from `events` again."""
+    days = {quarter_of(row.created_at) // QUARTERS_A_DAY for row in rows}
+    cursor.executemany(LATE, [(day, day) for day in days])
 
 
 def mark_presence(cursor: Any, rows: Iterable[Row]) -> None:

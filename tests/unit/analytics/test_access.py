@@ -34,6 +34,12 @@ TABLE = {
     "GET /analytics/summary": REPORTS,
     "GET /analytics/timeseries": REPORTS,
     "GET /analytics/live": REPORTS,
+    "POST /analytics/funnel": REPORTS,
+    "POST /analytics/funnel/dropped": EVENTS,
+    "GET /analytics/retention": REPORTS,
+    "GET /analytics/paths": REPORTS,
+    "GET /analytics/properties": REPORTS,
+    "GET /analytics/breakdown": REPORTS,
     "GET /analytics/export": EVENTS,
     "DELETE /analytics/users/<id:user_id>/events": "As",
     "DELETE /analytics/visitors/<path:visitor_id>/events": "As",
@@ -41,7 +47,10 @@ TABLE = {
     "GET /analytics/api-keys": "A",
     "DELETE /analytics/api-keys/<id:key_id>": "A",
 }
+FUNNEL = {"steps": [{"event_type": "a"}, {"event_type": "b"}]}
 GIVEN = {
+    "POST /analytics/funnel": {"json": FUNNEL},
+    "POST /analytics/funnel/dropped": {"json": {**FUNNEL, "step": 2}},
     "POST /analytics/events": {"json": {"event_type": "a"}},
     "POST /analytics/events/batch": {"json": {"events": []}},
     "POST /analytics/api-keys": {"json": {"name": "x", "scopes": ["reports:read"]}},
