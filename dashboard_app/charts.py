@@ -98,9 +98,8 @@ def trend_figure(
     # Last, or the filled line would cover it.
     traces += [earlier_line(x, previous)] if previous else []
     frame = layout(revision, zoomable=True)
-    if max(values, default=0) < FEW and max((each for _, each in previous), default=0) < FEW:
-        frame["yaxis"] |= {"range": [0, FEW], "dtick": 1}
-    return {"data": traces, "layout": frame}
+    largest = max([*values, *(each for _, each in previous)], default=0)
+    return {"data": traces, "layout": counted(frame, largest)}
 
 
 def finished_count(buckets: Sequence[Bucket]) -> int:
@@ -158,8 +157,9 @@ def bars_figure(
     names = [bucket_name(each["start"], interval, tz) for each in buckets]
     pattern = ["" if each["complete"] else "/" for each in buckets]
     traces = [stack(x, each, names, pattern) for each in series]
-    stacked = {"barmode": "stack", "bargap": 0.28}
-    return {"data": traces, "layout": layout(revision, zoomable=False) | stacked}
+    frame = layout(revision, zoomable=False) | {"barmode": "stack", "bargap": 0.28}
+    heights = [sum(column) for column in zip(*(each.counts for each in series), strict=True)]
+    return {"data": traces, "layout": counted(frame, max(heights, default=0))}
 
 
 def stack(x: list[str], series: Series, names: list[str], pattern: list[str]) -> Figure:
@@ -208,6 +208,13 @@ def donut_figure(parts: Sequence[tuple[str, str, int, str]], *, revision: str) -
 
 def in_the_middle(text: str, y: float, font: Figure) -> Figure:
     return {"text": text, "showarrow": False, "x": 0.5, "y": y, "font": font}
+
+
+def counted(frame: Figure, largest: float) -> Figure:
+    """Returns the frame with whole numbers on its axis where there are only a few."""
+    if largest < FEW:
+        frame["yaxis"] |= {"range": [0, FEW], "dtick": 1}
+    return frame
 
 
 def layout(revision: str, *, zoomable: bool) -> Figure:

@@ -6,10 +6,11 @@ Unauthenticated once the session has ended.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import requests
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 
 from chassis.client import ApiClient, Refused
 from chassis.client_address import forwarded_headers
@@ -19,6 +20,7 @@ from dashboard_app import session
 from dashboard_app.config import DashboardSettings
 
 Json = dict[str, Any]
+LONGEST_PROGRAM = 300
 Params = list[tuple[str, str]] | dict[str, Any] | None
 
 
@@ -52,8 +54,9 @@ class ServiceClient:
         self.secret = secret
 
     def send(self, method: str, path: str, **given: Any) -> requests.Response:
-        """Calls and passes on the browser's address with the proof that we are the dashboard."""
-        headers = forwarded_headers(request_address(), self.secret) | given.pop("headers", {})
+        """Calls and passes on which browser asks, with the proof that we may say so."""
+        headers = forwarded_headers(request_address(), self.secret)
+        headers["User-Agent"] = request.headers.get("User-Agent", "")[:LONGEST_PROGRAM]
         return self.api.call(method, path, headers=headers, **given)
 
     def refresh(self, refresh_token: str) -> tuple[Json, Json]:
@@ -205,6 +208,10 @@ class AnalyticsClient(ServiceClient):
         items: list[Json] = self.get("/analytics/timeseries", params)["items"]
         return items
 
+    def live(self) -> Json:
+        answer: Json = self.get("/analytics/live")
+        return answer
+
     def by_type(self, params: Params) -> Json:
         answer: Json = self.get("/analytics/events/by-type", params)
         return answer
@@ -212,6 +219,16 @@ class AnalyticsClient(ServiceClient):
     def events(self, params: Params) -> Json:
         answer: Json = self.get("/analytics/events", params)
         return answer
+
+    def all_events(self, params: list[tuple[str, str]]) -> Iterator[list[Json]]:
+        """Yields page after page of everything that matches."""
+        cursor: list[tuple[str, str]] = []
+        while True:
+            answer = self.events([*params, *cursor])
+            yield answer["items"]
+            if answer["next_cursor"] is None:
+                return
+            cursor = [("cursor", answer["next_cursor"])]
 
     def user_events(self, user_id: int, params: Params) -> Json:
         answer: Json = self.get(f"/analytics/users/{user_id}/events", params)

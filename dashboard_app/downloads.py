@@ -14,15 +14,18 @@ RISKY = ("=", "+", "-", "@", "\t", "\r")
 
 def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
     """Returns the rows as a download of that name."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([harmless(each) for each in header])
-    writer.writerows([harmless(each) for each in row] for row in rows)
     return Response(
-        text.getvalue(),
+        csv_text([header, *rows]),
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
     )
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Returns the rows as lines of CSV."""
+    text = io.StringIO()
+    csv.writer(text).writerows([harmless(each) for each in row] for row in rows)
+    return text.getvalue()
 
 
 def harmless(cell: Any) -> Any:

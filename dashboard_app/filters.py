@@ -55,6 +55,8 @@ class Filters:
     metric: str = "users"
     event_type: str | None = None
     default_tz: str = "UTC"
+    # What else the page keeps in its address, as (name, value).
+    extra: tuple[tuple[str, str], ...] = ()
 
     @property
     def days(self) -> int:
@@ -122,7 +124,7 @@ class Filters:
             "metric": "" if it.metric == "users" else it.metric,
             "event_type": it.event_type or "",
         }
-        return {name: value for name, value in values.items() if value}
+        return {name: value for name, value in values.items() if value} | dict(it.extra)
 
     def url(self, path: str = "", **changes: Any) -> str:
         """Returns the path with the address's parameters after the changes."""

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 def install(app: Flask) -> None:
     """Registers every filter under its own name."""
-    for function in (number, compact, percent, moment, ago, day_name, initials, as_json, plural):
+    for function in FILTERS:
         app.jinja_env.filters[function.__name__] = function
     app.jinja_env.globals["range_name"] = range_name
 
@@ -50,13 +50,14 @@ def moment(text: str | None, tz: str = "UTC", *, seconds: bool = True) -> str:
     return f"{local.day} {local:%b %Y %H:%M:%S}" if seconds else f"{local.day} {local:%b %Y %H:%M}"
 
 
-def ago(text: str, now: datetime | None = None) -> str:
-    """Returns `14s`, `3m`, `5h` or `2d`."""
-    passed = max(0, int(((now or datetime.now(UTC)) - parsed(text)).total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if passed >= length:
-            return f"{passed // length}{unit}"
-    return f"{passed}s"
+def clock(text: str, tz: str = "UTC") -> str:
+    """Returns `14:32:01` in the zone."""
+    return f"{parsed(text).astimezone(ZoneInfo(tz)):%H:%M:%S}"
+
+
+def is_past(text: str) -> bool:
+    """Whether the moment is over."""
+    return parsed(text) < datetime.now(UTC)
 
 
 def day_name(of: date, *, year: bool = True) -> str:
@@ -86,3 +87,8 @@ def as_json(value: Any) -> Markup:
     """Returns JSON that may stand in a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - nothing left can end the element
+
+
+FILTERS = (
+    number, compact, percent, moment, clock, is_past, day_name, initials, plural, as_json,
+)  # fmt: skip

@@ -38,6 +38,12 @@ class Entry:
 ENTRIES = (
     Entry("overview.page", "Overview", "overview"),
     Entry("events.page", "Events", "events", scope="events:read"),
+    Entry("timeline.page", "My events", "events", without="events:read"),
+    Entry("accounts.page", "Accounts", "accounts", scope="accounts:manage", admin=True),
+    Entry("invites.page", "Invites", "invites", scope="accounts:manage", admin=True),
+    Entry("api_keys.page", "API keys", "key", scope="keys:manage", admin=True),
+    Entry("audit.page", "Audit", "audit", scope="accounts:manage", admin=True),
+    Entry("settings.page", "Settings", "settings"),
 )
 TABS = 4
 

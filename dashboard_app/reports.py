@@ -14,13 +14,12 @@ from dashboard_app import charts
 from dashboard_app.cache import ShortCache
 from dashboard_app.charts import COLORS, LARGEST_SERIES, OTHER, OTHER_COLOR, Series
 from dashboard_app.clients import Json, analytics
-from dashboard_app.filters import Filters, rfc3339
+from dashboard_app.filters import Filters
 from dashboard_app.formats import day_name, parsed, range_name
 
 SIGNUP, FAILURE = "user_registered", "user_login_failed"
-ACTIVE_MINUTES = 5
 RANKING_DAYS = 90
-rankings: ShortCache[list[str]] = ShortCache(seconds=60)
+rankings: ShortCache[list[str]] = ShortCache(seconds=15)
 pulses: ShortCache[str] = ShortCache(seconds=1)
 
 
@@ -303,17 +302,10 @@ def remainder(whole: Sequence[Json], series: Sequence[Series]) -> list[float]:
     return [each["count"] - known for each, known in zip(whole, shown, strict=True)]
 
 
-def pulse(filters: Filters, now: datetime) -> str:
+def pulse(filters: Filters) -> str:
     """Returns `<active people>.<digest of the figures>`: it changes when the numbers do."""
     key = json.dumps(filters.query())
-    return pulses.get(key, lambda: f"{active(filters, now)}.{digest(filters)}")
-
-
-def active(filters: Filters, now: datetime) -> int:
-    start = now - timedelta(minutes=ACTIVE_MINUTES)
-    bounds = {"start": rfc3339(start), "end": rfc3339(now + timedelta(minutes=1)), "tz": filters.tz}
-    users: int = analytics().summary(bounds)["unique_users"]
-    return users
+    return pulses.get(key, lambda: f"{analytics().live()['active_users']}.{digest(filters)}")
 
 
 def digest(filters: Filters) -> str:

@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from flask import Flask
 
-from dashboard_app.pages import events, overview, register, sign_in
+from dashboard_app.pages import (
+    accounts,
+    api_keys,
+    audit,
+    events,
+    invites,
+    overview,
+    password_reset,
+    register,
+    settings,
+    sign_in,
+    timeline,
+)
 
-PAGES = (sign_in, register, overview, events)
+PAGES = (
+    sign_in,
+    register,
+    password_reset,
+    overview,
+    events,
+    timeline,
+    accounts,
+    invites,
+    api_keys,
+    audit,
+    settings,
+)
 
 
 def install(app: Flask) -> None:

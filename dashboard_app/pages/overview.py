@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 
 from chassis.auth import requires
 from dashboard_app import filters as filtering
-from dashboard_app import reports
+from dashboard_app import first_run, reports
 from dashboard_app.answers import is_fragment, landing
 from dashboard_app.clients import analytics
 from dashboard_app.downloads import csv_answer
@@ -36,8 +36,9 @@ def page() -> ResponseReturnValue:
     filters = chosen()
     shown = {"filters": filters, "presets": PRESETS}
     if not is_fragment():
-        return render_template("overview/page.html", **shown)
-    answer = make_response(render_template("overview/_filters.html", **shown))
+        begun = {"is_first_run": first_run.is_now(filters), "address": api_address()}
+        return render_template("overview/page.html", **shown, **begun)
+    answer = make_response(render_template("_filters.html", **shown))
     answer.headers["HX-Trigger-After-Settle"] = json.dumps({news(filters): {}})
     answer.headers["HX-Push-Url"] = filters.url(url_for("overview.page"))
     return answer
@@ -49,6 +50,26 @@ def news(filters: Filters) -> str:
     before = filtering.read(dict(parse_qsl(address.query)), filters.default_tz)
     same = before.query(metric=filters.metric) == filters.query()
     return "metric" if same and before.metric != filters.metric else "filters"
+
+
+def api_address() -> str:
+    address: str = current_app.extensions["settings"].api_address
+    return address
+
+
+@routes.get("/overview/first-run")
+@requires("reports:read")
+def first_run_card() -> ResponseReturnValue:
+    """Nothing new (204) while the card is of use; an empty answer takes it away."""
+    return Response(status=204 if first_run.is_now(chosen()) else 200)
+
+
+@routes.post("/overview/first-run")
+@requires("keys:manage")
+def first_key() -> ResponseReturnValue:
+    """Makes a key, and shows the card with it in the line to run."""
+    made = first_run.make_key()
+    return panel("overview/_first_run.html", chosen(), key=made["key"], address=api_address())
 
 
 @routes.get("/overview/trend")
@@ -92,7 +113,7 @@ def latest() -> ResponseReturnValue:
 def pulse() -> ResponseReturnValue:
     """Who is active; 204 while nothing is newer than the cursor, else word to the panels."""
     filters, given = chosen(), request.args.get("cursor", "")
-    cursor = reports.pulse(filters, datetime.now(UTC))
+    cursor = reports.pulse(filters)
     if cursor == given:
         return Response(status=204)
     answer = panel("overview/_pulse.html", filters, cursor=cursor, active=cursor.split(".")[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import secrets
 import shutil
@@ -70,7 +71,7 @@ def as_response(request: requests.PreparedRequest, answer: TestResponse) -> requ
     response = requests.Response()
     response.status_code = answer.status_code
     response.headers = CaseInsensitiveDict(answer.headers.items())
-    response._content = answer.get_data()
+    response.raw = io.BytesIO(answer.get_data())
     response.encoding = "utf-8"
     response.request, response.url = request, request.url or ""
     return response
@@ -273,6 +274,7 @@ def new_platform(folder: Path, settings: dict[str, Any]) -> Platform:
     for name, service in (("users", users), ("analytics", analytics)):
         adapters[name] = WsgiAdapter(service)
         app.extensions[name].api.session.mount("http://", adapters[name])
+    users.extensions["users"].analytics.session.mount("http://", adapters["analytics"])
     for cache in (reports.rankings, reports.pulses):
         cache.values.clear()
     return Platform(app, adapters["users"], adapters["analytics"], folder)
