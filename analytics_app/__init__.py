@@ -11,6 +11,7 @@ from flask import Flask
 
 from analytics_app import cli
 from analytics_app.config import AnalyticsSettings
+from analytics_app.fast_lane import FastLane
 from analytics_app.ingest import Ingest
 from analytics_app.intake import Intake
 from analytics_app.keys import KeyRing
@@ -18,13 +19,14 @@ from analytics_app.metrics import Results, TableHealth
 from analytics_app.models import db
 from analytics_app.readers import REPLICA, Readers
 from analytics_app.routes import api_keys, behaviour, events, export, reports
-from analytics_app.services import NAME, Services
+from analytics_app.services import NAME, Services, services_in
 from analytics_app.store import Store
 from analytics_app.writers import Writers
-from chassis import assemble, config, database, openapi
+from chassis import SERVICE_HEADERS, assemble, config, database, openapi
 from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys
 from chassis.version import VERSION
 
+FAST_HEADERS = {**SERVICE_HEADERS, "Cache-Control": "no-store"}
 DESCRIPTION = "Stores events and answers what happened, when, and by how many."
 
 
@@ -33,13 +35,15 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
     settings = settings or config.load(AnalyticsSettings)
     app = Flask(__name__, static_folder=None)
     connect(app, settings)
+    ring = KeyRing(db)
     authenticate = BearerAuthenticator(
         app,
         audience="analytics",
         issuer=settings.jwt_issuer,
         keys=keys or RemoteKeys(f"{settings.users_url}/.well-known/jwks.json"),
         token_types=("access", "service"),
-        key_lookup=KeyRing(db).holder,
+        key_lookup=ring.holder,
+        key_known=ring.remembered,
     )
     assemble(
         app,
@@ -55,6 +59,8 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)
+    lane = FastLane(app, authenticate, services_in(app).ingest, FAST_HEADERS)
+    app.wsgi_app = lane  # type: ignore[method-assign]
     return app
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from analytics_app.batches import Parsed
 from analytics_app.dialects.rows import Row
-from analytics_app.intake import Intake, Sender, too_old
+from analytics_app.intake import Intake, Sender, parsed_event, too_old
 from analytics_app.metrics import Results
 from analytics_app.schemas.events import EventIn
 from analytics_app.store import Store
@@ -35,21 +35,29 @@ class Ingest:
         self.store = store
         self.results = results
 
-    def one(self, event: EventIn, sender: Sender) -> tuple[dict[str, Any] | None, bool]:
+    def one(self, data: bytes, sender: Sender) -> tuple[dict[str, Any] | None, bool]:
         """Stores one event; returns it as stored, and whether it is new. None: erased.
 
-        Raises Invalid with all complaints and Forbidden; commits.
+        Raises BadRequest, Invalid with all complaints, and Forbidden; commits.
         """
         try:
-            row = self.single(event, sender)
-            number = self.store.one(row)
-            if number is not None:
-                self.results.add("accepted")
-                return answered(row, number, event.metadata or {}), True
-            return self.repeated(row), False
+            event = parsed_event(data)
+            stored = self.new(event, sender)
+            if stored is not None:
+                return stored, True
+            return self.repeated(self.single(event, sender)), False
         except (Invalid, Forbidden):
             self.results.add("rejected")
             raise
+
+    def new(self, event: EventIn, sender: Sender) -> dict[str, Any] | None:
+        """Stores one event and returns it; None if it stayed out, as a repeat or erased."""
+        row = self.single(event, sender)
+        number = self.store.one(row)
+        if number is None:
+            return None
+        self.results.add("accepted")
+        return answered(row, number, event.metadata or {})
 
     def single(self, event: EventIn, sender: Sender) -> Row:
         if event.actor is not None:

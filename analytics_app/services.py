@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from flask import current_app
+from flask import Flask, current_app
 
 from analytics_app.config import AnalyticsSettings
 from analytics_app.ingest import Ingest
@@ -25,4 +25,9 @@ class Services:
 
 def services() -> Services:
     """Returns the services of the current app."""
-    return cast(Services, current_app.extensions[NAME])
+    return services_in(current_app)
+
+
+def services_in(app: Flask) -> Services:
+    """Returns the services of an app."""
+    return cast(Services, app.extensions[NAME])

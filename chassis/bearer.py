@@ -88,6 +88,7 @@ class BearerAuthenticator:
     keys: KeySource
     token_types: tuple[str, ...] = ("access",)
     key_lookup: Callable[[str], Caller | None] | None = None
+    key_known: Callable[[str], Caller | None] | None = None
     verified: dict[str, tuple[float, Caller]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,6 +108,14 @@ class BearerAuthenticator:
         if self.key_lookup and credential.count(".") != 2:
             return self.key_holder(credential)
         return self.token_holder(credential)
+
+    def known(self, header: str | None) -> Caller | None:
+        """Returns the caller whom this header named moments ago; None asks for the whole way."""
+        credential = (header or "").removeprefix("Bearer ")
+        if self.key_known and credential.count(".") != 2:
+            return self.key_known(credential)
+        until, caller = self.verified.get(credential, (0.0, None))
+        return caller if until > time.time() else None
 
     def key_holder(self, credential: str) -> Caller:
         found = self.key_lookup(credential) if self.key_lookup else None

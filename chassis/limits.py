@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask, current_app, g
 from flask_limiter import Limiter, RateLimitExceeded
 
-from chassis.auth import optional_caller
+from chassis.auth import Caller, optional_caller
 from chassis.client_address import client_address, throttle_key
 from chassis.config import Settings
 from chassis.errors import TooManyRequests
@@ -36,6 +37,25 @@ def install(app: Flask, settings: Settings) -> None:
         limiter.exempt(app.view_functions[f"chassis.{name}"])
     app.extensions["limits"] = limiter
     app.register_error_handler(RateLimitExceeded, lambda _: answer_to(exceeded(limiter)))
+
+
+def counter(app: Flask) -> Callable[[Caller], bool]:
+    """Returns what counts a call that a WSGI layer answers, beside those that reach Flask.
+
+    It is False once the caller has none left: Flask then refuses, and says how long to wait.
+    """
+    limiter: Limiter = app.extensions["limits"]
+    limits = [each.limit for each in limiter.limit_manager.application_limits]
+    prefix = limiter._key_prefix
+
+    def count(caller: Caller) -> bool:
+        key = f"{caller.kind}:{caller.subject}"
+        try:
+            return all(limiter.limiter.hit(each, prefix, key, "global") for each in limits)
+        except Exception:  # Redis is gone: Flask's way knows what to do then
+            return False
+
+    return count
 
 
 def exceeded(limiter: Limiter) -> TooManyRequests:

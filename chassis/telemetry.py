@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
 import structlog
@@ -94,8 +94,7 @@ def install_request_log(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        g.request_id = request_id(request.headers.get("X-Request-ID", ""))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
 
@@ -105,6 +104,37 @@ def install_request_log(app: Flask) -> None:
         if not request.path.startswith(QUIET):
             log.info("request", **summary(response))
         return response
+
+
+def request_id(given: str) -> str:
+    """Returns the id a request came with, or a new one if that is none."""
+    return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def recorder(app: Flask, method: str, rule: str) -> Callable[[int, float, str, int | None], None]:
+    """Returns what logs and counts a request that a WSGI layer answered, as Flask's own are.
+
+    It is called with the status, the seconds it took, the request id and the user id.
+    """
+    log = get_logger("request")
+    collectors = metrics_registry(app)._names_to_collectors
+    durations: Any = collectors["flask_http_request_duration_seconds"]
+    requests: Any = collectors["flask_http_request_total"]
+
+    def record(status: int, seconds: float, request_id: str, user_id: int | None) -> None:
+        durations.labels(method=method, url_rule=rule, status=status).observe(seconds)
+        requests.labels(method=method, status=status).inc()
+        log.info(
+            "request",
+            request_id=request_id,
+            method=method,
+            route=rule,
+            status=status,
+            duration_ms=round(seconds * 1000, 2),
+            user_id=user_id,
+        )
+
+    return record
 
 
 def summary(response: Response) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from analytics_app.batches import parsed_batch
 from analytics_app.erasure import erase
 from analytics_app.fast_lane import UNAVAILABLE
 from analytics_app.ingest import Fate
-from analytics_app.intake import Sender, parsed_event
+from analytics_app.intake import Sender
 from analytics_app.listing import Filter
 from analytics_app.models import db
 from analytics_app.ranges import moment, zone_of
@@ -65,7 +65,7 @@ def store_event(raw: bytes) -> Any:
         raise UnsupportedMediaType("Send the event as JSON, with Content-Type: application/json.")
     if len(raw) > LARGEST_EVENT:
         raise TooLarge("One event is at most 64 KiB.")
-    event, is_new = services().ingest.one(parsed_event(raw), sender())
+    event, is_new = services().ingest.one(raw, sender())
     return event or {"status": "erased"}, 201 if is_new else 200
 
 
