@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 
+import psycopg2
 import pytest
 
 from tests.servers import PostgresServer, valkey
@@ -26,18 +27,19 @@ def postgres_url() -> Iterator[Callable[[str], str]]:
 @pytest.fixture(scope="session")
 def new_postgres_database(postgres_url: Callable[[str], str]) -> Callable[[], str]:
     """Returns a function that makes an empty PostgreSQL database and returns its URL."""
-    import psycopg2
 
     def make() -> str:
         name = f"footfall_{os.getpid()}_{next(numbers)}"
-        connection = psycopg2.connect(postgres_url("postgres"))
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
-        connection.close()
+        execute(postgres_url("postgres"), f"CREATE DATABASE {name}")
         return postgres_url(name)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def reused_postgres_database(new_postgres_database: Callable[[], str]) -> str:
+    """Returns the one database that tests empty and use in turn: making one takes longer."""
+    return new_postgres_database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -45,8 +47,25 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """Returns an empty database on each engine in turn; SQLite's is in memory."""
     if request.param == "sqlite":
         return "sqlite://"
-    make: Callable[[], str] = request.getfixturevalue("new_postgres_database")
-    return make()
+    url: str = request.getfixturevalue("reused_postgres_database")
+    execute(
+        url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        "DROP SCHEMA public CASCADE",
+        "CREATE SCHEMA public",
+    )
+    return url
+
+
+def execute(url: str, *statements: str) -> None:
+    """Runs each statement in a transaction of its own."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    connection.close()
 
 
 @pytest.fixture(scope="session")

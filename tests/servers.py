@@ -163,7 +163,7 @@ class PostgresServer:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.stop()
+        self.stop(signal.SIGQUIT)  # its data goes anyway: no checkpoint
         shutil.rmtree(self.home, ignore_errors=True)
 
 
