@@ -1,9 +1,12 @@
 #!/bin/sh
 # Writes what nginx.conf includes, then becomes nginx.
 #
-#   ROUTES   "PORT=APP:PORT …": which app is behind each port
-#   TLS_DIR  holds tls.crt and tls.key: then every port speaks TLS, else plain HTTP
-#   RUN_DIR  where nginx may write (/tmp/nginx)
+#   ROUTES        "PORT=APP:PORT …": which app is behind each port
+#   PLAIN_ROUTES  the same for ports that always speak plain HTTP, for calls inside a cluster
+#   TLS_DIR       holds tls.crt and tls.key: then the ports of ROUTES speak TLS, else plain HTTP
+#   RUN_DIR       where nginx may write (/tmp/nginx)
+#   ALIVE_PORT       answers /alive for health checks (8099)
+#   LISTEN_ADDRESS   empty: every address
 set -eu
 run=${RUN_DIR:-/tmp/nginx}
 tls=${TLS_DIR:-/run/secrets/tls}
@@ -25,16 +28,20 @@ END
 fi
 
 # By name at each request: a container that was made anew has another address.
-address=$(awk '/^nameserver/ { print $2; exit }' "${RESOLV_CONF:-/etc/resolv.conf}")
-case $address in *:*) address="[$address]" ;; esac
-echo "resolver ${address:-127.0.0.1} valid=5s;" > "$run/resolver.conf"
+dns=$(awk '/^nameserver/ { print $2; exit }' "${RESOLV_CONF:-/etc/resolv.conf}")
+case $dns in *:*) dns="[$dns]" ;; esac
+echo "resolver ${dns:-127.0.0.1} valid=5s;" > "$run/resolver.conf"
 
+address=${LISTEN_ADDRESS:+$LISTEN_ADDRESS:}
+echo "listen $address${ALIVE_PORT:-8099};" > "$run/alive.conf"
+route() { # ROUTE SUFFIX: one port and the app behind it
+    echo "${1%%=*} ${1#*=};"
+    echo "listen $address${1%%=*}$2;" >> "$run/listen.conf"
+}
 {
     echo "map \$server_port \$app {"
-    for route in $ROUTES; do
-        echo "${route%%=*} ${route#*=};"
-        echo "listen ${LISTEN_ADDRESS:+$LISTEN_ADDRESS:}${route%%=*}$encrypted;" >> "$run/listen.conf"
-    done
+    for each in $ROUTES; do route "$each" "$encrypted"; done
+    for each in ${PLAIN_ROUTES:-}; do route "$each" ''; done
     echo "}"
 } > "$run/routes.conf"
 

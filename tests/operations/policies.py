@@ -1,0 +1,153 @@
+"""Questions about rendered manifests: pods, references, containment, who may talk to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Manifest = dict[str, Any]
+WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+RESTRICTED_VOLUMES = {
+    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim",
+    "projected", "secret",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What a workload runs."""
+
+    kind: str
+    name: str
+    labels: dict[str, str]
+    spec: dict[str, Any]
+    replicas: int
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        """The containers that stay."""
+        found: list[dict[str, Any]] = self.spec["containers"]
+        return found
+
+    @property
+    def all_containers(self) -> list[dict[str, Any]]:
+        """Those that come first, too."""
+        return self.spec.get("initContainers", []) + self.containers
+
+
+def pods(manifests: list[Manifest]) -> Iterator[Pod]:
+    for each in manifests:
+        if each["kind"] in WORKLOADS:
+            spec = each["spec"]
+            template = spec.get("jobTemplate", {}).get("spec", spec)["template"]
+            labels = template["metadata"]["labels"]
+            replicas = spec.get("replicas", 1)
+            yield Pod(each["kind"], each["metadata"]["name"], labels, template["spec"], replicas)
+
+
+def names(manifests: list[Manifest], kind: str) -> set[str]:
+    return {each["metadata"]["name"] for each in manifests if each["kind"] == kind}
+
+
+def references(pod: Pod, kind: str) -> set[str]:
+    """Returns the names of the ConfigMaps or Secrets that a pod can't start without."""
+    volume, reference = (
+        ("configMap", "configMapRef") if kind == "ConfigMap" else ("secret", "secretRef")
+    )
+    key = "name" if kind == "ConfigMap" else "secretName"
+    found = set()
+    for each in pod.spec.get("volumes", []):
+        if (source := each.get(volume)) and not source.get("optional"):
+            found.add(source[key])
+    for container in pod.all_containers:
+        for each in container.get("envFrom", []):
+            if reference in each:
+                found.add(each[reference]["name"])
+        for each in container.get("env", []):
+            asked = each.get("valueFrom", {}).get(f"{volume}KeyRef")
+            if asked:
+                found.add(asked["name"])
+    return found
+
+
+def unrestricted(pod: Pod) -> list[str]:
+    """Returns what keeps a pod out of a namespace with restricted pod security."""
+    complaints = []
+    for word in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.spec.get(word):
+            complaints.append(word)
+    for volume in pod.spec.get("volumes", []):
+        complaints += [
+            f"volume {key}" for key in volume if key not in RESTRICTED_VOLUMES | {"name"}
+        ]
+    of_pod = pod.spec.get("securityContext", {})
+    for container in pod.all_containers:
+        own = container.get("securityContext", {})
+        both = {**of_pod, **own}
+        rules = {
+            "runAsNonRoot": both.get("runAsNonRoot") is True,
+            "runAsUser": both.get("runAsUser", 0) != 0,
+            "seccompProfile": both.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+            "privileged": not own.get("privileged"),
+            "capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": own.get("readOnlyRootFilesystem") is True,
+            "hostPort": not any("hostPort" in port for port in container.get("ports", [])),
+        }
+        complaints += [f"{container['name']}: {rule}" for rule, kept in rules.items() if not kept]
+    return complaints
+
+
+def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    assert set(selector) <= {"matchLabels"}, "only matchLabels is understood here"
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a connection: a pod of ours by its name, a namespace, or the outside world."""
+
+    name: str = ""
+    namespace: str = ""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        return {"app.kubernetes.io/name": self.name} if self.name else {}
+
+
+def may_talk(manifests: list[Manifest], source: End, target: End, port: int) -> bool:
+    """Whether the network policies let a TCP connection through, judged at both ends."""
+    policies = [each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"]
+    return allows(policies, "Egress", source, target, port) and allows(
+        policies, "Ingress", target, source, port
+    )
+
+
+def allows(policies: list[Manifest], way: str, here: End, there: End, port: int) -> bool:
+    if not here.name:
+        return True  # not ours to judge
+    about = [
+        each
+        for each in policies
+        if way in each["policyTypes"] and matches(each["podSelector"], here.labels)
+    ]
+    rules = [rule for each in about for rule in each.get(way.lower(), [])]
+    return not about or any(admits(rule, way, there, port) for rule in rules)
+
+
+def admits(rule: dict[str, Any], way: str, there: End, port: int) -> bool:
+    ports = [each["port"] for each in rule.get("ports", []) if each["protocol"] == "TCP"]
+    peers = rule.get("from" if way == "Ingress" else "to")
+    if ports and port not in ports:
+        return False
+    return peers is None or any(is_peer(each, there) for each in peers)
+
+
+def is_peer(peer: dict[str, Any], there: End) -> bool:
+    if "ipBlock" in peer:
+        return not there.name and not there.namespace
+    if "namespaceSelector" in peer:
+        labels = {"kubernetes.io/metadata.name": there.namespace}
+        return bool(there.namespace) and matches(peer["namespaceSelector"], labels)
+    return bool(there.name) and matches(peer["podSelector"], there.labels)

@@ -1,0 +1,197 @@
+"""Each alert has a case in which it fires and one in which it doesn't, run by promtool."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.operations.programs import output, program
+from tests.stack import ROOT
+
+PROMETHEUS = ROOT / "ops" / "prometheus"
+REQUESTS = 'flask_http_request_duration_seconds_count{job="users",url_rule="/users",status="%s"}'
+QUICK = 'flask_http_request_duration_seconds_bucket{job="users",url_rule="/users",le="0.5"}'
+DISK = '{instance="n",fstype="ext4",mountpoint="/"}'
+HOURS = 60
+DAYS = 24 * HOURS
+
+Series = dict[str, str]
+
+
+def mix(failing: int) -> Series:
+    """Returns a day of 1,000 requests a minute, of which so many fail."""
+    return {
+        REQUESTS % 200: f"0+{1000 - failing}x{2 * DAYS}",
+        REQUESTS % 500: f"0+{failing}x{2 * DAYS}",
+    }
+
+
+def speed(slow: int) -> Series:
+    return {REQUESTS % 200: f"0+1000x{2 * DAYS}", QUICK: f"0+{1000 - slow}x{2 * DAYS}"}
+
+
+def steady(name: str, value: float, minutes: int = 2 * DAYS, step: float = 0) -> Series:
+    return {name: f"{value:g}{step:+g}x{minutes}"}
+
+
+NODE_CPU = 'node_cpu_seconds_total{instance="n",cpu="0",mode="idle"}'
+AGE = 'footfall_backup_last_success_timestamp_seconds{database="users"}'
+DRILL = 'footfall_restore_drill_timestamp_seconds{database="users"}'
+EVENTS = 'analytics_events_total{job="analytics",result="%s"}'
+
+# alert -> minutes from the start, series that make it fire, series that don't.
+CASES: dict[str, tuple[int, Series, Series]] = {
+    "AvailabilityBudgetBurnsFast": (70, mix(failing=20), mix(failing=2)),
+    "AvailabilityBudgetBurnsSlowly": (DAYS + HOURS, mix(failing=4), mix(failing=0)),
+    "LatencyBudgetBurnsFast": (70, speed(slow=200), speed(slow=20)),
+    "LatencyBudgetBurnsSlowly": (DAYS + HOURS, speed(slow=40), speed(slow=5)),
+    "AppDown": (5, steady('up{job="users"}', 0), steady('up{job="users"}', 1)),
+    "DatabasePoolExhausted": (
+        15,
+        steady('database_pool_timeouts_total{job="users"}', 0, step=1),
+        steady('database_pool_timeouts_total{job="users"}', 7),
+    ),
+    "OutboxStuck": (
+        15,
+        steady('outbox_oldest_age_seconds{job="users"}', 0, step=60),
+        steady('outbox_oldest_age_seconds{job="users"}', 20),
+    ),
+    "OutboxHasDeadMessages": (
+        10,
+        steady('outbox_dead{job="users"}', 1),
+        steady('outbox_dead{job="users"}', 0),
+    ),
+    "EventsRejected": (
+        40,
+        steady(EVENTS % "accepted", 0, step=90) | steady(EVENTS % "rejected", 0, step=10),
+        steady(EVENTS % "accepted", 0, step=99) | steady(EVENTS % "rejected", 0, step=1),
+    ),
+    "PartitionsRunOut": (
+        2 * HOURS,
+        steady("analytics_partitions_ahead_seconds", 6 * 86400),
+        steady("analytics_partitions_ahead_seconds", 60 * 86400),
+    ),
+    "DailyCountsNotReady": (
+        3 * HOURS,
+        steady("analytics_daily_counts_ready", 0),
+        steady("analytics_daily_counts_ready", 1),
+    ),
+    "CountsNotFolded": (
+        DAYS + 2 * HOURS,
+        steady("analytics_unfolded_slots", 300_000),
+        {"analytics_unfolded_slots": f"300000x{20 * HOURS} 10x{20 * HOURS}"},
+    ),
+    "DatabaseConnectionsHigh": (
+        20,
+        steady('footfall_database_connections{database="users"}', 180)
+        | steady('footfall_database_connections_max{database="users"}', 200),
+        steady('footfall_database_connections{database="users"}', 40)
+        | steady('footfall_database_connections_max{database="users"}', 200),
+    ),
+    "ReplicaLags": (
+        20,
+        steady('footfall_replica_lag_seconds{database="analytics"}', 120),
+        steady('footfall_replica_lag_seconds{database="analytics"}', 1),
+    ),
+    "BackupTooOld": (38 * HOURS, steady(AGE, 0), steady(AGE, 30 * 3600)),
+    "WalReceiverBehind": (
+        20,
+        steady('footfall_wal_unreceived_bytes{database="users"}', 2e9),
+        steady('footfall_wal_unreceived_bytes{database="users"}', 2e7),
+    ),
+    "RestoreDrillFailed": (
+        10,
+        steady('footfall_restore_drill_success{database="users"}', 0),
+        steady('footfall_restore_drill_success{database="users"}', 1),
+    ),
+    "RestoreDrillTooOld": (
+        10 * DAYS,
+        steady(DRILL, 0, 11 * DAYS),
+        steady(DRILL, 5 * 86400, 11 * DAYS),
+    ),
+    "DiskAlmostFull": (
+        20,
+        steady(f"node_filesystem_avail_bytes{DISK}", 5)
+        | steady(f"node_filesystem_size_bytes{DISK}", 100),
+        steady(f"node_filesystem_avail_bytes{DISK}", 50)
+        | steady(f"node_filesystem_size_bytes{DISK}", 100),
+    ),
+    "DiskFillsUp": (
+        10 * HOURS,
+        steady(f"node_filesystem_avail_bytes{DISK}", 40_000, step=-25)
+        | steady(f"node_filesystem_size_bytes{DISK}", 100_000),
+        steady(f"node_filesystem_avail_bytes{DISK}", 40_000, step=-1)
+        | steady(f"node_filesystem_size_bytes{DISK}", 100_000),
+    ),
+    "MemoryShort": (
+        20,
+        steady("node_memory_MemAvailable_bytes", 5) | steady("node_memory_MemTotal_bytes", 100),
+        steady("node_memory_MemAvailable_bytes", 50) | steady("node_memory_MemTotal_bytes", 100),
+    ),
+    "CpuSaturated": (HOURS, steady(NODE_CPU, 0, step=3), steady(NODE_CPU, 0, step=30)),
+}
+
+
+def rules() -> list[dict[str, Any]]:
+    groups = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
+
+
+def case(alert: str, minutes: int, series: Series, firing: int) -> dict[str, Any]:
+    """Returns a promtool test: whether the alert fires at that minute."""
+    asked = f'(count(ALERTS{{alertname="{alert}",alertstate="firing"}}) > bool 0) or vector(0)'
+    return {
+        "name": f"{alert} {'fires' if firing else 'stays quiet'}",
+        "interval": "1m",
+        "input_series": [{"series": name, "values": text} for name, text in series.items()],
+        "promql_expr_test": [
+            {"expr": asked, "eval_time": f"{minutes}m", "exp_samples": [{"value": firing}]}
+        ],
+    }
+
+
+def test_every_alert_has_a_case_that_fires_and_one_that_does_not(tmp_path: Path) -> None:
+    assert set(CASES) == {rule["alert"] for rule in alerts()}
+    # Days at one evaluation a minute would take minutes to run.
+    for pause, shortest, longest in (("1m", 0, 3 * HOURS), ("30m", 3 * HOURS + 1, 20 * DAYS)):
+        tests = [
+            case(alert, minutes, series, firing)
+            for alert, (minutes, loud, quiet) in CASES.items()
+            if shortest <= minutes <= longest
+            for series, firing in ((loud, 1), (quiet, 0))
+        ]
+        plan = {"rule_files": [str(PROMETHEUS / "rules.yml")], "evaluation_interval": pause}
+        path = tmp_path / f"every-{pause}.yml"
+        path.write_text(yaml.safe_dump(plan | {"tests": tests}))
+        output(program("promtool"), "test", "rules", path)
+
+
+@pytest.mark.parametrize("name", ["prometheus.yml", "kubernetes.yml"])
+def test_promtool_accepts_the_configuration_and_the_rules(name: str) -> None:
+    output(program("promtool"), "check", "config", PROMETHEUS / name)
+
+
+def test_both_configurations_name_the_jobs_alike() -> None:
+    def jobs(name: str) -> set[str]:
+        found = yaml.safe_load((PROMETHEUS / name).read_text())["scrape_configs"]
+        return {each["job_name"] for each in found}
+
+    assert jobs("kubernetes.yml") == jobs("prometheus.yml") | {"backup"}
+
+
+def test_every_alert_has_a_severity_and_a_runbook_that_is_written() -> None:
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbooks.md").read_text(), re.MULTILINE)
+    anchors = {f"docs/runbooks.md#{each.lower()}" for each in headings}
+    for rule in alerts():
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"]["runbook"].endswith("#" + rule["alert"].lower())
+        assert rule["annotations"]["runbook"] in anchors
+    assert len(anchors) == len(alerts()), "a runbook of an alert that is gone"

@@ -1,0 +1,195 @@
+"""compose.yaml: every profile resolves, and what it starts keeps the house rules."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.operations.programs import output, program
+from tests.stack import ROOT
+
+COMPOSE = Path(sys.executable).parent / "docker-compose"
+PROFILES = ("", "tracing", "replica", "backup")
+ONE_SHOT = {"migrate-users", "migrate-analytics", "textfile-owner"}
+APP_PORTS = {"8000", "8001", "8002"}
+LISTED = {"user-db", "analytics-db", "users", "relay", "analytics", "maintenance", "dashboard"} | {
+    "redis", "gateway", "prometheus", "grafana", "node-exporter",
+}  # fmt: skip
+
+
+@cache
+def resolved(*profiles: str) -> dict[str, Any]:
+    """Returns the file as Compose itself understands it."""
+    words = [word for name in profiles if name for word in ("--profile", name)]
+    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    done = subprocess.run(
+        [COMPOSE, *words, "config", "--format", "json"],
+        cwd=ROOT, env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    document: dict[str, Any] = yaml.safe_load(done.stdout)
+    return document
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = resolved(*PROFILES)["services"]
+    return found
+
+
+EVERY = sorted(services())
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_compose_resolves_each_profile(profile: str) -> None:
+    assert set(resolved(profile)["services"]) >= LISTED
+
+
+def test_each_profile_adds_its_services() -> None:
+    plain = set(resolved("")["services"])
+    assert plain == LISTED | {"migrate-users", "migrate-analytics"}
+    added = {name: set(resolved(name)["services"]) - plain for name in PROFILES[1:]}
+    assert added == {
+        "tracing": {"jaeger"},
+        "replica": {"analytics-replica"},
+        "backup": {"user-backup", "analytics-backup", "textfile-owner"},
+    }
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_service_is_contained_limited_and_its_log_rotates(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert not service.get("privileged")
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+    assert service["logging"]["options"].keys() >= {"max-size", "max-file"}
+    assert service["restart"] == ("no" if name in ONE_SHOT else "unless-stopped")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_service_has_a_health_check_and_waits_by_condition(name: str) -> None:
+    service = services()[name]
+    if name in ONE_SHOT:
+        assert service["healthcheck"] == {"disable": True}
+    else:
+        assert service["healthcheck"]["test"]
+        assert {"interval", "timeout", "retries", "start_period"} <= service["healthcheck"].keys()
+    for other, how in service.get("depends_on", {}).items():
+        wanted = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
+        assert how["condition"] == wanted
+
+
+def test_apps_start_only_after_their_migration() -> None:
+    for name, migration in (
+        ("users", "migrate-users"),
+        ("relay", "migrate-users"),
+        ("analytics", "migrate-analytics"),
+        ("maintenance", "migrate-analytics"),
+    ):
+        assert migration in services()[name]["depends_on"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_secrets_come_as_files_and_never_as_text(name: str) -> None:
+    for variable, value in (services()[name].get("environment") or {}).items():
+        if re.search(r"PASSWORD|SECRET|KEY|DATABASE_URL|REDIS_URL|REPLICA_URL", variable):
+            assert variable.endswith("_FILE"), variable
+            assert value in ("", None) or value.startswith("/run/secrets/"), variable
+            given = {each["target"] for each in services()[name].get("secrets", [])}
+            if value:
+                assert value.removeprefix("/run/secrets/") in {Path(each).name for each in given}
+
+
+def test_images_have_a_version_and_no_digest_that_nobody_checked() -> None:
+    for name, service in services().items():
+        _, separator, tag = service["image"].rpartition(":")
+        assert separator, name
+        assert "@sha256" not in service["image"]
+        if not service["image"].startswith("footfall-"):
+            assert tag != "latest", name
+
+
+def test_only_the_gateway_publishes_the_apps_and_everything_on_loopback() -> None:
+    for name, service in services().items():
+        for port in service.get("ports", []):
+            assert port["host_ip"] == "127.0.0.1", name
+            assert (name == "gateway") == (port["published"] in APP_PORTS)
+    assert {each["published"] for each in services()["gateway"]["ports"]} == APP_PORTS
+
+
+def test_databases_are_reached_only_from_their_own_network() -> None:
+    document = resolved(*PROFILES)
+    for database, network in (("user-db", "user-data"), ("analytics-db", "analytics-data")):
+        assert list(services()[database]["networks"]) == [network]
+        assert document["networks"][network]["internal"] is True
+        members = {
+            name for name, each in services().items() if network in (each.get("networks") or {})
+        }
+        assert not members & {"gateway", "dashboard", "prometheus", "grafana"}
+
+
+def test_every_variable_is_one_that_the_app_reads() -> None:
+    from analytics_app.config import AnalyticsSettings
+    from dashboard_app.config import DashboardSettings
+    from users_app.config import UsersSettings
+
+    elsewhere = {"FORWARDED_ALLOW_IPS", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    elsewhere |= {"WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
+    for cls, names in (
+        (UsersSettings, ("users", "relay", "migrate-users")),
+        (AnalyticsSettings, ("analytics", "maintenance", "migrate-analytics")),
+        (DashboardSettings, ("dashboard",)),
+    ):
+        known = {field.upper() for field in cls.model_fields} | elsewhere
+        for name in names:
+            given = {each.removesuffix("_FILE") for each in services()[name]["environment"]}
+            assert given <= known, name
+
+
+def test_the_secrets_script_makes_every_file_that_is_mounted_and_keeps_it(tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    script = ROOT / "ops" / "make-secrets.sh"
+    output(script, tmp_path / "made")
+    first = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
+    wanted = {Path(each["file"]).name for each in resolved(*PROFILES)["secrets"].values()}
+    assert set(first) == wanted
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "made" / "redis_password").unlink()
+    output(script, tmp_path / "made")
+    again = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
+    changed = {name for name in wanted if first[name] != again[name]}
+    assert changed == {"redis_password"}
+
+
+def test_the_secrets_are_strong_enough_for_the_apps(tmp_path: Path) -> None:
+    from chassis.config import load
+    from users_app.config import UsersSettings
+
+    output(ROOT / "ops" / "make-secrets.sh", tmp_path)
+    names = {
+        "USERS_DATABASE_URL_FILE": "users_database_url",
+        "SECRET_KEY_FILE": "users_secret_key",
+        "CLIENT_ADDRESS_SECRET_FILE": "client_address_secret",
+        "JWT_PRIVATE_KEY_FILE": "jwt_private_key",
+    }
+    settings = load(UsersSettings, {name: str(tmp_path / file) for name, file in names.items()})
+    assert settings.users_database_url.startswith("postgresql+psycopg2://users:")
+
+
+def test_the_shell_scripts_have_no_finding() -> None:
+    scripts = sorted((ROOT / "ops").rglob("*.sh"))
+    assert len(scripts) > 8
+    output(program("shellcheck"), "-x", "-P", ROOT, *scripts)

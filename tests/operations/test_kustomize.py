@@ -1,0 +1,384 @@
+"""Every overlay and component rendered by kubectl, validated strictly, held to our policies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from chassis.version import VERSION
+from tests.operations.policies import (
+    End,
+    Manifest,
+    may_talk,
+    names,
+    pods,
+    references,
+    unrestricted,
+)
+from tests.operations.programs import output, program
+from tests.stack import ROOT
+
+COMPONENTS = sorted(each.name for each in (ROOT / "kustomize" / "components").iterdir())
+# They replace the same StatefulSet in two ways.
+EXCLUSIVE = [{"citus", "cloudnative-pg"}]
+COMBINATIONS = [(each,) for each in COMPONENTS] + [
+    pair
+    for pair in itertools.combinations(COMPONENTS, 2)
+    if not any(set(pair) == both for both in EXCLUSIVE)
+]
+OVERLAYS = ("dev", "staging", "production")
+NOT_KUBERNETES = ("external-secrets.io", "istio.io", "cnpg.io", "kustomize.config.k8s.io")
+WEB = ("user-service", "analytics-service", "frontend")
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a copy of the manifests, with the dev overlay's secrets made."""
+    program("kubectl")
+    copy = tmp_path_factory.mktemp("tree")
+    shutil.copytree(
+        ROOT / "kustomize", copy / "kustomize", ignore=shutil.ignore_patterns("secrets")
+    )
+    shutil.copytree(ROOT / "ops", copy / "ops", ignore=shutil.ignore_patterns("__pycache__"))
+    output(copy / "ops" / "make-secrets.sh", copy / "kustomize" / "overlays" / "dev" / "secrets")
+    return copy
+
+
+def render(tree: Path, folder: str) -> list[Manifest]:
+    text = output(program("kubectl"), "kustomize", tree / "kustomize" / folder)
+    return [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]
+
+
+def combined(tree: Path, components: tuple[str, ...]) -> list[Manifest]:
+    """Renders the base with some components, as an overlay of one's own would."""
+    folder = tree / "kustomize" / "overlays" / "-".join(components)
+    folder.mkdir(exist_ok=True)
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["../../base"],
+        "components": [f"../../components/{each}" for each in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    return render(tree, f"overlays/{folder.name}")
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest, tree: Path) -> list[Manifest]:
+    return render(tree, f"overlays/{request.param}")
+
+
+@pytest.fixture(scope="module")
+def production(tree: Path) -> list[Manifest]:
+    return render(tree, "overlays/production")
+
+
+@pytest.fixture(scope="module")
+def everything(tree: Path) -> list[Manifest]:
+    """Returns the base with every component that can stand beside the others."""
+    return combined(tree, tuple(each for each in COMPONENTS if each != "cloudnative-pg"))
+
+
+@cache
+def validate_one(text: str) -> None:
+    kubernetes_validate.validate(json.loads(text), "1.35", strict=True)
+
+
+def validate(manifests: list[Manifest]) -> None:
+    """Checks each against the strict schema; custom resources have none here."""
+    for each in manifests:
+        if not each["apiVersion"].split("/")[0].endswith(NOT_KUBERNETES):
+            validate_one(json.dumps(each, sort_keys=True))
+    twice = Counter((each["kind"], each["metadata"]["name"]) for each in manifests)
+    assert [key for key, count in twice.items() if count > 1] == []
+
+
+def test_every_overlay_is_valid(overlay: list[Manifest]) -> None:
+    validate(overlay)
+
+
+@pytest.mark.parametrize("components", COMBINATIONS, ids="+".join)
+def test_components_render_alone_and_in_pairs(tree: Path, components: tuple[str, ...]) -> None:
+    found = combined(tree, components)
+    validate(found)
+    assert_contained(found)
+
+
+def test_all_components_render_together(everything: list[Manifest]) -> None:
+    validate(everything)
+    assert_contained(everything)
+
+
+def assert_contained(manifests: list[Manifest]) -> None:
+    complaints = {pod.name: unrestricted(pod) for pod in pods(manifests)}
+    assert {name: each for name, each in complaints.items() if each} == {}
+    dangling = {
+        pod.name: references(pod, "ConfigMap") - names(manifests, "ConfigMap")
+        for pod in pods(manifests)
+    }
+    assert {name: each for name, each in dangling.items() if each} == {}
+
+
+def test_the_namespace_enforces_restricted_pod_security(overlay: list[Manifest]) -> None:
+    [namespace] = [each for each in overlay if each["kind"] == "Namespace"]
+    assert namespace["metadata"]["name"] == "microservices-analytics"
+    for mode in ("enforce", "audit", "warn"):
+        assert namespace["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}"] == "restricted"
+    others = {each["metadata"].get("namespace") for each in overlay if each["kind"] != "Namespace"}
+    assert others == {"microservices-analytics"}
+
+
+def test_the_names_are_those_that_were_promised(overlay: list[Manifest]) -> None:
+    assert {"user-db", "analytics-db"} <= names(overlay, "StatefulSet")
+    assert {*WEB, "relay", "maintenance"} <= names(overlay, "Deployment")
+    types = {
+        each["metadata"]["name"]: each["spec"].get("type")
+        for each in overlay
+        if each["kind"] == "Service"
+    }
+    assert {types[name] for name in WEB} == {"LoadBalancer"}
+    assert types["user-db"] == types["analytics-db"] == "ClusterIP"
+
+
+def test_every_reference_leads_somewhere(overlay: list[Manifest]) -> None:
+    assert_contained(overlay)
+    given = names(overlay, "Secret") | names(overlay, "ExternalSecret")
+    for pod in pods(overlay):
+        assert references(pod, "Secret") <= given, pod.name
+
+
+def test_external_secrets_provide_every_secret_of_every_component(
+    everything: list[Manifest],
+) -> None:
+    needed = set().union(*(references(pod, "Secret") for pod in pods(everything)))
+    assert needed <= names(everything, "ExternalSecret")
+
+
+def test_every_setting_is_one_that_the_app_reads(tree: Path) -> None:
+    from analytics_app.config import AnalyticsSettings
+    from dashboard_app.config import DashboardSettings
+    from users_app.config import UsersSettings
+
+    of = {"users": UsersSettings, "analytics": AnalyticsSettings, "dashboard": DashboardSettings}
+    elsewhere = {"FORWARDED_ALLOW_IPS", "WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
+    manifests = render(tree, "overlays/production")
+    maps = {
+        each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"
+    }
+    for pod in pods(manifests):
+        for container in pod.all_containers:
+            image = container["image"].rpartition("/")[2].partition(":")[0]
+            if image.startswith("footfall-"):
+                fields = of[image.removeprefix("footfall-")].model_fields
+                known = {name.upper() for name in fields} | elsewhere
+                for source in container["envFrom"]:
+                    given = maps[source["configMapRef"]["name"]]
+                    assert {each.removesuffix("_FILE") for each in given} <= known, pod.name
+
+
+def test_secrets_hold_every_file_that_a_setting_names(tree: Path) -> None:
+    manifests = render(tree, "overlays/dev")
+    keys = {
+        each["metadata"]["name"]: set(each["data"])
+        for each in manifests
+        if each["kind"] == "Secret"
+    }
+    maps = {
+        each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"
+    }
+    seen = 0
+    for pod in pods(manifests):
+        held = set().union(*(keys[name] for name in references(pod, "Secret")), set())
+        for container in pod.all_containers:
+            variables = {each["name"]: each.get("value", "") for each in container.get("env", [])}
+            for source in container.get("envFrom", []):
+                variables |= maps[source["configMapRef"]["name"]]
+            for name, path in variables.items():
+                if name.endswith("_FILE"):
+                    assert path.startswith("/run/secrets/footfall/"), (pod.name, name)
+                    assert Path(path).name in held, (pod.name, name)
+                    seen += 1
+    assert seen > 15
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_no_secret_is_rendered_outside_dev(tree: Path, name: str) -> None:
+    assert names(render(tree, f"overlays/{name}"), "Secret") == set()
+
+
+def test_no_secret_is_committed() -> None:
+    kept = output("git", "ls-files", "kustomize", "ops").splitlines()
+    assert not [path for path in kept if "/secrets/" in path]
+    assert "PRIVATE KEY" not in "".join((ROOT / path).read_text() for path in kept)
+
+
+def test_every_container_has_probes_and_limits(overlay: list[Manifest]) -> None:
+    for pod in pods(overlay):
+        for container in pod.all_containers:
+            resources = container["resources"]
+            for kind in ("requests", "limits"):
+                assert resources[kind].keys() >= {"cpu", "memory"}, (pod.name, container["name"])
+        if pod.kind != "Job":
+            for container in pod.containers:
+                for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                    assert probe in container, (pod.name, container["name"], probe)
+
+
+def test_readiness_asks_for_dependencies_and_liveness_does_not(production: list[Manifest]) -> None:
+    for pod in pods(production):
+        if pod.name in WEB:
+            [app] = [each for each in pod.containers if each["name"] == "app"]
+            assert app["readinessProbe"]["httpGet"]["path"] == "/health"
+            assert app["livenessProbe"]["httpGet"]["path"] == "/health/live"
+
+
+def test_what_runs_twice_is_spread_and_survives_a_drain(production: list[Manifest]) -> None:
+    budgets = {
+        each["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"]: each["spec"]
+        for each in production
+        if each["kind"] == "PodDisruptionBudget"
+    }
+    scaled = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["minReplicas"]
+        for each in production
+        if each["kind"] == "HorizontalPodAutoscaler"
+    }
+    twice = set()
+    for pod in pods(production):
+        replicas = scaled.get(pod.name, pod.replicas)
+        if pod.kind == "Deployment" and replicas > 1:
+            twice.add(pod.name)
+            assert budgets[pod.name]["minAvailable"] < replicas
+            for each in pod.spec["topologySpreadConstraints"]:
+                assert each["labelSelector"]["matchLabels"].items() <= pod.labels.items()
+    assert twice == {*WEB, "relay"}
+
+
+def test_the_release_is_in_images_and_in_the_jobs_names(production: list[Manifest]) -> None:
+    jobs = names(production, "Job")
+    assert jobs == {f"migrate-users-{VERSION}", f"migrate-analytics-{VERSION}"}
+    for pod in pods(production):
+        for container in pod.all_containers:
+            image, _, tag = container["image"].rpartition(":")
+            assert image, container["image"]
+            assert tag != "latest"
+            assert "@" not in container["image"]
+            if "footfall-" in image:
+                assert tag == VERSION
+
+
+def test_load_balancers_lead_to_nginx_and_never_to_an_app(production: list[Manifest]) -> None:
+    by_name = {pod.name: pod for pod in pods(production)}
+    for service in production:
+        if service["kind"] == "Service" and service["spec"].get("type") == "LoadBalancer":
+            pod = by_name[service["spec"]["selector"]["app.kubernetes.io/name"]]
+            [nginx] = [each for each in pod.containers if each["name"] == "nginx"]
+            offered = {each["name"] for each in nginx["ports"]}
+            assert {each["targetPort"] for each in service["spec"]["ports"]} <= offered
+            [tls] = [each for each in pod.spec["volumes"] if each["name"] == "tls"]
+            assert tls["secret"]["optional"] is False
+
+
+def test_every_service_selects_pods_that_have_its_port(everything: list[Manifest]) -> None:
+    for service in (each for each in everything if each["kind"] == "Service"):
+        selector = service["spec"]["selector"].items()
+        chosen = [pod for pod in pods(everything) if selector <= pod.labels.items()]
+        assert len(chosen) == 1, service["metadata"]["name"]
+        ports = {port["name"] for each in chosen[0].containers for port in each.get("ports", [])}
+        assert {each["targetPort"] for each in service["spec"]["ports"]} <= ports
+
+
+# Who talks to whom, and nobody else does.
+TALK = {
+    ("frontend", "user-service"): 8080,
+    ("frontend", "analytics-service"): 8080,
+    ("frontend", "redis"): 6379,
+    ("user-service", "analytics-service"): 8080,  # the export of one's own data
+    ("user-service", "user-db"): 5432,
+    ("user-service", "redis"): 6379,
+    ("relay", "user-db"): 5432,
+    ("relay", "analytics-service"): 8080,
+    ("relay", "redis"): 6379,
+    ("analytics-service", "user-service"): 8080,  # the public keys
+    ("analytics-service", "analytics-db"): 5432,
+    ("analytics-service", "analytics-replica"): 5432,
+    ("analytics-service", "redis"): 6379,
+    ("maintenance", "analytics-db"): 5432,
+    ("maintenance", "analytics-replica"): 5432,
+    ("maintenance", "user-service"): 8080,
+    ("maintenance", "redis"): 6379,
+    ("migrate-users", "user-db"): 5432,
+    ("migrate-analytics", "analytics-db"): 5432,
+    ("prometheus", "user-service"): 8000,
+    ("prometheus", "analytics-service"): 8000,
+    ("prometheus", "frontend"): 8000,
+    ("prometheus", "node-exporter"): 9100,
+    ("prometheus", "user-backup"): 9100,
+    ("prometheus", "analytics-backup"): 9100,
+    ("grafana", "prometheus"): 9090,
+    ("user-backup", "user-db"): 5432,
+    ("analytics-backup", "analytics-db"): 5432,
+    ("analytics-replica", "analytics-db"): 5432,
+}
+PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9100, 3000)
+
+
+def connections(ends: set[str]) -> Iterator[tuple[str, str, int]]:
+    return itertools.product(ends, ends, PORTS)
+
+
+def test_the_network_policies_let_through_exactly_what_is_declared(tree: Path) -> None:
+    chosen = ("network-policies", "observability", "backup", "read-replica")
+    manifests = combined(tree, chosen)
+    ends = {pod.labels["app.kubernetes.io/name"] for pod in pods(manifests)}
+    assert {name for pair in TALK for name in pair} == ends
+    found = {
+        (source, target, port)
+        for source, target, port in connections(ends)
+        if may_talk(manifests, End(source), End(target), port)
+    }
+    declared = {(source, target, port) for (source, target), port in TALK.items()}
+    assert found == declared
+
+
+def test_the_world_reaches_the_three_by_https_and_nothing_else(tree: Path) -> None:
+    manifests = combined(tree, ("network-policies", "observability", "backup", "read-replica"))
+    ends = {pod.labels["app.kubernetes.io/name"] for pod in pods(manifests)}
+    found = {
+        (name, port)
+        for name, port in itertools.product(ends, PORTS)
+        if may_talk(manifests, End(), End(name), port)
+    }
+    assert found == {(name, 8443) for name in WEB}
+    leaves = {
+        (name, port)
+        for name, port in itertools.product(ends, (25, 80, 443, 465, 587))
+        if may_talk(manifests, End(name), End(), port)
+    }
+    assert leaves == {("relay", 465), ("relay", 587)}
+
+
+def test_a_policy_that_is_missing_would_be_noticed() -> None:
+    deny = {"kind": "NetworkPolicy", "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    assert may_talk([], End("a"), End("b"), 1)
+    assert not may_talk([deny], End("a"), End("b"), 1)
+
+
+def test_every_component_has_its_line_in_the_readme() -> None:
+    readme = (ROOT / "kustomize" / "README.md").read_text()
+    assert [each for each in COMPONENTS if f"| `components/{each}` |" not in readme] == []
+
+
+def test_kubectl_is_the_one_that_is_pinned() -> None:
+    assert os.access(program("kubectl"), os.X_OK)
+    assert "v1.35." in output(program("kubectl"), "version", "--client")
