@@ -18,7 +18,14 @@ from analytics_app.keys import KeyRing
 from analytics_app.metrics import Results, TableHealth
 from analytics_app.models import db
 from analytics_app.readers import REPLICA, Readers
-from analytics_app.routes import api_keys, behaviour, events, export, reports
+from analytics_app.routes import (
+    api_keys,
+    behaviour,
+    behaviour_records,
+    events,
+    export,
+    reports,
+)
 from analytics_app.services import NAME, Services, services_in
 from analytics_app.store import Store
 from analytics_app.writers import Writers
@@ -55,7 +62,7 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
     )
     database.install(app)
     app.extensions[NAME] = services_of(app, settings)
-    for each in (events, reports, behaviour, export, api_keys):
+    for each in (events, reports, behaviour, behaviour_records, export, api_keys):
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from analytics_app.schemas.events import EventType
 from analytics_app.schemas.reports import RangeQuery
+from chassis.pagination import PageQuery
 from chassis.schema import Model, Timestamp
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -275,10 +276,21 @@ class SavedReportOut(Model):
     created_at: Timestamp
 
 
-class SavedReports(Model):
-    """Saved reports, by name."""
+class SparseSavedReport(Model):
+    """A saved report, or the fields of it that were asked for."""
 
-    items: list[SavedReportOut]
+    id: int | None = None
+    name: str | None = None
+    report: str | None = None
+    query: str | None = None
+    created_by: int | None = None
+    created_at: Timestamp | None = None
+
+
+class SavedReports(Model):
+    """Saved reports, the newest first."""
+
+    items: list[SparseSavedReport]
     next_cursor: str | None
 
 
@@ -299,8 +311,25 @@ class AnnotationOut(Model):
     created_at: Timestamp
 
 
+class SparseAnnotation(Model):
+    """A note, or the fields of it that were asked for."""
+
+    id: int | None = None
+    day: str | None = None
+    text: str | None = None
+    created_by: int | None = None
+    created_at: Timestamp | None = None
+
+
+class AnnotationsQuery(PageQuery):
+    """Notes on the days from `start` on, up to before `end`."""
+
+    start: str | None = Field(None, max_length=10, description="a date")
+    end: str | None = Field(None, max_length=10, description="a date, exclusive")
+
+
 class Annotations(Model):
     """Notes, the latest day first."""
 
-    items: list[AnnotationOut]
+    items: list[SparseAnnotation]
     next_cursor: str | None

@@ -40,6 +40,13 @@ TABLE = {
     "GET /analytics/paths": REPORTS,
     "GET /analytics/properties": REPORTS,
     "GET /analytics/breakdown": REPORTS,
+    "POST /analytics/saved-reports": "vpaA",
+    "GET /analytics/saved-reports": REPORTS,
+    "GET /analytics/saved-reports/<id:report_id>": REPORTS,
+    "DELETE /analytics/saved-reports/<id:report_id>": "vpaA",
+    "POST /analytics/annotations": "aAsw",
+    "GET /analytics/annotations": REPORTS,
+    "DELETE /analytics/annotations/<id:annotation_id>": "vpaA",
     "GET /analytics/export": EVENTS,
     "DELETE /analytics/users/<id:user_id>/events": "As",
     "DELETE /analytics/visitors/<path:visitor_id>/events": "As",
@@ -49,6 +56,8 @@ TABLE = {
 }
 FUNNEL = {"steps": [{"event_type": "a"}, {"event_type": "b"}]}
 GIVEN = {
+    "POST /analytics/saved-reports": {"json": {"name": "x", "report": "paths"}},
+    "POST /analytics/annotations": {"json": {"day": "2026-05-01", "text": "x"}},
     "POST /analytics/funnel": {"json": FUNNEL},
     "POST /analytics/funnel/dropped": {"json": {**FUNNEL, "step": 2}},
     "POST /analytics/events": {"json": {"event_type": "a"}},
@@ -59,6 +68,8 @@ GIVEN = {
     },
 }
 IN_PATH = {
+    "<id:report_id>": "999",
+    "<id:annotation_id>": "999",
     "<id:user_id>": "7",
     "<path:visitor_id>": "v",
     "<id:key_id>": "999",

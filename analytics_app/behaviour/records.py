@@ -1,0 +1,129 @@
+"""What people keep about reports: saved parameters, and notes on days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Select, select, tuple_
+
+from analytics_app.behaviour.models import Annotation, SavedReport
+from analytics_app.schemas.behaviour import AnnotationIn, AnnotationsQuery, SavedReportIn
+from chassis.auth import Caller
+from chassis.database import transaction
+from chassis.errors import FieldError, Forbidden, Invalid, NotFound
+from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
+from chassis.schema import rfc3339
+
+SAVED_FIELDS = ("id", "name", "report", "query", "created_by", "created_at")
+NOTE_FIELDS = ("id", "day", "text", "created_by", "created_at")
+
+
+def save(db: SQLAlchemy, given: SavedReportIn, by: Caller) -> dict[str, Any]:
+    """Saves a report's parameters; commits."""
+    with transaction(db.session):
+        row = SavedReport(
+            name=given.name,
+            report=given.report,
+            query=given.query.removeprefix("?"),
+            created_by=by.user_id,
+            created_at=datetime.now(UTC),
+        )
+        db.session.add(row)
+        db.session.flush()
+        return answered(row, SAVED_FIELDS)
+
+
+def annotate(db: SQLAlchemy, given: AnnotationIn, by: Caller) -> dict[str, Any]:
+    """Stores a note on a day; commits. Raises Invalid for a day that is none."""
+    with transaction(db.session):
+        row = Annotation(
+            day=day_of(given.day, "day"),
+            text=given.text,
+            created_by=by.user_id,
+            created_at=datetime.now(UTC),
+        )
+        db.session.add(row)
+        db.session.flush()
+        return answered(row, NOTE_FIELDS)
+
+
+def day_of(text: str, field: str) -> date:
+    """Returns the date; raises Invalid for any other text."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Invalid([FieldError(field, "must be a date such as 2026-01-31")]) from None
+
+
+def saved_reports(db: SQLAlchemy, query: PageQuery) -> dict[str, Any]:
+    """Returns a page of saved reports, the newest first."""
+    chosen = select(SavedReport).order_by(SavedReport.id.desc())
+    if query.cursor:
+        (last,) = decode_cursor(query.cursor, int)
+        chosen = chosen.where(SavedReport.id < last)
+    return page(db, chosen, query, SAVED_FIELDS, ("id",))
+
+
+def saved_report(db: SQLAlchemy, report_id: int) -> dict[str, Any]:
+    """Returns one saved report; raises NotFound."""
+    found = db.session.get(SavedReport, report_id)
+    if found is None:
+        raise NotFound()
+    return answered(found, SAVED_FIELDS)
+
+
+def notes(db: SQLAlchemy, query: AnnotationsQuery) -> dict[str, Any]:
+    """Returns a page of notes on the days `[start, end)`, the latest day first."""
+    chosen = select(Annotation).order_by(Annotation.day.desc(), Annotation.id.desc())
+    if query.start:
+        chosen = chosen.where(Annotation.day >= day_of(query.start, "start"))
+    if query.end:
+        chosen = chosen.where(Annotation.day < day_of(query.end, "end"))
+    if query.cursor:
+        day, last = decode_cursor(query.cursor, str, int)
+        place = tuple_(Annotation.day, Annotation.id)
+        chosen = chosen.where(place < tuple_(day_of(day, "cursor"), last))
+    return page(db, chosen, query, NOTE_FIELDS, ("day", "id"))
+
+
+def page(
+    db: SQLAlchemy,
+    chosen: Select[Any],
+    query: PageQuery,
+    fields: Sequence[str],
+    place: Sequence[str],
+) -> dict[str, Any]:
+    rows = db.session.scalars(chosen.limit(query.limit + 1)).all()
+    items = [answered(row, fields) for row in rows[: query.limit]]
+    more = len(rows) > query.limit
+    cursor = encode_cursor(*(items[-1][name] for name in place)) if more else None
+    return {"items": sparse(items, query.fields, fields), "next_cursor": cursor}
+
+
+def remove(
+    db: SQLAlchemy, kind: type[SavedReport] | type[Annotation], row_id: int, by: Caller
+) -> None:
+    """Deletes one's own saved report or note; admins may delete anybody's. Commits.
+
+    Raises NotFound and Forbidden.
+    """
+    with transaction(db.session):
+        found: SavedReport | Annotation | None = db.session.get(kind, row_id)
+        if found is None:
+            raise NotFound()
+        if by.role != "admin" and (by.user_id is None or found.created_by != by.user_id):
+            raise Forbidden("Only whoever made it, or an admin, may delete it.")
+        db.session.delete(found)
+
+
+def answered(row: SavedReport | Annotation, fields: Sequence[str]) -> dict[str, Any]:
+    return {name: plain(getattr(row, name)) for name in fields}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return value.isoformat() if isinstance(value, date) else value

@@ -1,0 +1,180 @@
+"""Behaviour reports through HTTP, each beside the plain SQL that one would first write.
+
+`python -m benchmarks.behaviour [EVENTS]`: 10 million events of 100,000 users by default.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+import requests
+
+from benchmarks.behaviour_data import END, START, fill, seal
+from benchmarks.serving import footfall, new_database, new_key, postgres
+
+MONTH = {"start": "2026-07-31", "end": END, "tz": "UTC"}
+WITHIN_MONTH = "created_at >= '2026-07-31 00:00Z' AND created_at < '2026-08-30 00:00Z'"
+WITHIN_ALL = f"created_at >= '{START} 00:00Z' AND created_at < '{END} 00:00Z'"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report as it is asked for, the plain SQL, and how many times faster it must be."""
+
+    name: str
+    method: str
+    path: str
+    given: dict[str, Any]
+    plain: str
+    at_least: int
+
+
+FUNNEL = f"""
+WITH a AS (
+    SELECT actor, min(created_at) AS at FROM events
+    WHERE event_type = 'kind_0' AND {WITHIN_MONTH} AND actor <> 0 GROUP BY actor
+), b AS (
+    SELECT e.actor, min(a.at) AS began, min(e.created_at) AS at FROM events e JOIN a USING (actor)
+    WHERE event_type = 'kind_1' AND {WITHIN_MONTH}
+      AND e.created_at >= a.at AND e.created_at <= a.at + INTERVAL '7 days' GROUP BY e.actor
+), c AS (
+    SELECT e.actor, min(e.created_at) AS at FROM events e JOIN b USING (actor)
+    WHERE event_type = 'kind_2' AND {WITHIN_MONTH}
+      AND e.created_at >= b.at AND e.created_at <= b.began + INTERVAL '7 days' GROUP BY e.actor
+)
+SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), (SELECT count(*) FROM c)
+"""
+BREAKDOWN = f"""
+SELECT metadata->>'plan', count(*), count(DISTINCT actor), sum((metadata->>'amount')::numeric),
+       avg((metadata->>'amount')::numeric),
+       percentile_cont(ARRAY[0.5, 0.95])
+           WITHIN GROUP (ORDER BY (metadata->>'amount')::double precision)
+FROM events WHERE event_type = 'kind_0' AND {WITHIN_MONTH} GROUP BY 1 ORDER BY 2 DESC
+"""
+PATHS = f"""
+WITH told AS (
+    SELECT actor, created_at, event_type,
+           lag(event_type) OVER (PARTITION BY actor ORDER BY created_at, event_type) AS before
+    FROM events WHERE {WITHIN_MONTH} AND actor <> 0
+), walked AS (
+    SELECT actor, event_type,
+           lead(event_type, 1) OVER w AS one,
+           lead(event_type, 2) OVER w AS two,
+           lead(event_type, 3) OVER w AS three
+    FROM told WHERE before IS DISTINCT FROM event_type
+    WINDOW w AS (PARTITION BY actor ORDER BY created_at, event_type)
+)
+SELECT one, two, three, count(DISTINCT actor), count(*) FROM walked
+WHERE event_type = 'kind_0' GROUP BY GROUPING SETS ((one), (one, two), (one, two, three))
+ORDER BY 4 DESC LIMIT 30
+"""
+RETENTION = f"""
+WITH firsts AS (
+    SELECT actor, date_trunc('week', min(created_at), 'UTC') AS cohort
+    FROM events WHERE actor <> 0 GROUP BY actor
+), active AS (
+    SELECT DISTINCT actor, date_trunc('week', created_at, 'UTC') AS week
+    FROM events WHERE {WITHIN_ALL} AND actor <> 0
+)
+SELECT cohort, week, count(*) FROM firsts JOIN active USING (actor) GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+STEPS = [{"event_type": f"kind_{number}"} for number in range(3)]
+REPORTS = (
+    Report("3-step funnel, 30 days", "POST", "funnel", {"steps": STEPS, "window": "7d", **MONTH},
+           FUNNEL, 10),
+    Report("breakdown, 30 days", "GET", "breakdown",
+           {"event_type": "kind_0", "key": "plan", "measure": "amount", **MONTH}, BREAKDOWN, 10),
+    Report("paths, 30 days, 3 levels", "GET", "paths", {"event_type": "kind_0", **MONTH},
+           PATHS, 10),
+    Report("weekly retention, 90 days", "GET", "retention",
+           {"start": START, "end": END, "tz": "UTC", "interval": "week"}, RETENTION, 50),
+    Report("the same in Kathmandu", "GET", "retention",
+           {"start": START, "end": END, "tz": "Asia/Kathmandu", "interval": "week"}, RETENTION, 0),
+)  # fmt: skip
+
+
+def milliseconds(work: Callable[[], Any], times: int) -> float:
+    """Returns the median time of some runs, after one that warms up."""
+    work()
+    found = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        work()
+        found.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(found)
+
+
+class Asker:
+    """Asks our service as any client would."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self.session = requests.Session()
+        self.session.headers["Authorization"] = f"Bearer {key}"
+        self.base = f"http://127.0.0.1:{port}/analytics/"
+
+    def ask(self, report: Report) -> Any:
+        if report.method == "POST":
+            answer = self.session.post(self.base + report.path, json=report.given)
+        else:
+            answer = self.session.get(self.base + report.path, params=report.given)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def measure(url: str, port: int, runs: int = 7) -> list[tuple[Report, float, float]]:
+    """Returns each report with its median time and that of the plain SQL, in milliseconds."""
+    asker = Asker(port, new_key(url))
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    found = []
+    with connection.cursor() as cursor:
+        cursor.execute("SET timezone = 'UTC'")
+
+        def plainly(sql: str) -> None:
+            cursor.execute(sql)
+            cursor.fetchall()
+
+        for report in REPORTS:
+            ours = milliseconds(lambda report=report: asker.ask(report), runs)  # type: ignore[misc]
+            plain = milliseconds(lambda report=report: plainly(report.plain), 3)  # type: ignore[misc]
+            found.append((report, ours, plain))
+    connection.close()
+    return found
+
+
+def size_of(url: str, table: str) -> int:
+    connection = psycopg2.connect(url)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_total_relation_size(%s)", (table,))
+        (size,) = cursor.fetchone() or (0,)
+    connection.close()
+    return int(size)
+
+
+def main(events: int) -> None:
+    """Prints the table."""
+    with postgres() as server:
+        url = new_database(server, "behaviour")
+        fill(url, events)
+        took = seal(url)
+        print(
+            f"{events:,} events sealed in {took:.0f} s ({events / took:,.0f} a second), "
+            f"{size_of(url, 'sealed_columns') / events:.1f} bytes an event"
+        )
+        with footfall(url) as port:
+            rows = measure(url, port)
+    print(f"{'report':28} {'ours ms':>9} {'plain ms':>9} {'ratio':>7} {'wanted':>7}")
+    for report, ours, plain in rows:
+        wanted = f"{report.at_least}x" if report.at_least else ""
+        print(f"{report.name:28} {ours:9.1f} {plain:9.0f} {plain / ours:6.1f}x {wanted:>7}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000)
