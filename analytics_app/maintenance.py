@@ -13,6 +13,7 @@ from analytics_app import dialects, retention, slots, zone_switch
 from analytics_app.behaviour import sealing
 from analytics_app.config import AnalyticsSettings
 from analytics_app.zones import date_of
+from chassis.heartbeat import beat
 from chassis.telemetry import get_logger
 
 PAUSE_SECONDS = 60
@@ -28,6 +29,7 @@ def run_for_ever(db: SQLAlchemy, settings: AnalyticsSettings) -> None:
         signal.signal(number, lambda *_: stop.set())
     log.info("maintenance started")
     while not stop.is_set():
+        beat("maintenance")
         try:
             run_round(db, settings, datetime.now(UTC))
         except Exception as error:

@@ -15,7 +15,7 @@ from flask_cors import CORS
 from prometheus_client.registry import Collector
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chassis import api, auth, health, limits, problems, telemetry
+from chassis import api, auth, health, limits, problems, telemetry, tracing
 from chassis.auth import Caller
 from chassis.config import Settings
 
@@ -64,6 +64,7 @@ def assemble(
     auth.enforce(app)
     api.install_paths(app)
     cors(app, settings)
+    tracing.install(app, settings.service)
     app.wsgi_app = telemetry.KnownMethods(proxied(app, settings))  # type: ignore[method-assign]
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import psycopg2.errors
-from flask import Flask
+from flask import Flask, Response
 from pydantic import AfterValidator
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import make_url
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import StaticPool
 
+from chassis import pool
 from chassis.errors import Problem, Unavailable
 from chassis.problems import answer_to
 
@@ -124,8 +125,15 @@ def check(engine: Engine) -> None:
 
 def install(app: Flask) -> None:
     """Answers 503 when the database is down or too slow, and never a 500 for it."""
-    for error in (OperationalError, InterfaceError, PoolTimeout):
+    for error in (OperationalError, InterfaceError):
         app.register_error_handler(error, lambda each: answer_to(unavailable(each)))
+    with app.app_context():
+        metrics = pool.install(app, app.extensions["sqlalchemy"].engines)
+
+    @app.errorhandler(PoolTimeout)
+    def none_free(error: PoolTimeout) -> Response:
+        metrics.timeouts.inc()
+        return answer_to(unavailable(error))
 
 
 def unavailable(error: Exception) -> Problem:

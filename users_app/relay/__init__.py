@@ -13,6 +13,7 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from chassis.heartbeat import beat
 from chassis.telemetry import get_logger
 from users_app.models import db
 from users_app.relay import housekeeping, mailer, queue
@@ -48,6 +49,7 @@ def event_loop(app: Flask, stop: Event) -> None:
         receiver = Receiver(app.extensions["users"].settings.analytics_url)
         backoff = Backoff(receiver, stop)
         while not stop.is_set():
+            beat("relay")
             try:
                 outcome = queue.deliver_some(receiver)
             except (DBAPIError, PoolTimeout) as error:
