@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -10,6 +11,7 @@ from flask import (
     Flask,
     Response,
     current_app,
+    g,
     make_response,
     redirect,
     render_template,
@@ -64,10 +66,18 @@ def problem_page(problem: Problem) -> Response:
     if problem.status == 401:
         session.sign_out()
         return to_sign_in()
+    recognize()
     template = "_problem.html" if is_fragment() else "error.html"
     answer = make_response(render_template(template, problem=problem), problem.status)
     answer.headers["X-Fragment"] = "1"
     return answer
+
+
+def recognize() -> None:
+    """Names the caller at an address that no page has, so that the frame can be shown."""
+    if "caller" not in g and "refusal" not in g:
+        with suppress(Problem):
+            g.caller = session.authenticate()
 
 
 def to_sign_in() -> Response:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from dashboard_app.formats import compact, day_name, number, parsed
 
 Figure = dict[str, Any]
-Bucket = Mapping[str, Any]
+Bucket = dict[str, Any]
 
 LARGEST_SERIES = 6
 COLORS = tuple(f"--c{n}" for n in range(1, LARGEST_SERIES + 1))
 DAY, MONTH = 86_400_000, "M1"
 TICKS = [
-    {"dtickrange": [None, DAY - 1], "value": "%H:%M<br>%-d %b"},
+    {"dtickrange": [None, DAY - 1], "value": "%H:%M\n%-d %b"},
     {"dtickrange": [DAY, MONTH], "value": "%-d %b"},
     {"dtickrange": [MONTH, None], "value": "%b %Y"},
 ]
@@ -73,6 +73,7 @@ def trend_figure(
     *,
     interval: str,
     tz: str,
+    now: datetime,
     label: str,
     revision: str,
     links: Sequence[str] = (),
@@ -82,6 +83,8 @@ def trend_figure(
     `previous` holds (name, value) of the bucket that each of `buckets` is compared to;
     `links` where a click on each leads.
     """
+    ends = axis_values([*buckets[:1], *buckets[-1:]], interval, tz)
+    buckets = begun(buckets, now)
     x = axis_values(buckets, interval, tz)
     names = [bucket_name(each["start"], interval, tz) for each in buckets]
     finished = finished_count(buckets)
@@ -98,8 +101,15 @@ def trend_figure(
     # Last, or the filled line would cover it.
     traces += [earlier_line(x, previous)] if previous else []
     frame = layout(revision, zoomable=True)
+    if len(ends) > 1:
+        frame["xaxis"]["range"] = ends
     largest = max([*values, *(each for _, each in previous)], default=0)
     return {"data": traces, "layout": counted(frame, largest)}
+
+
+def begun(buckets: Sequence[Bucket], now: datetime) -> list[Bucket]:
+    """Returns the buckets without those that lie ahead: nothing is known of them, not even 0."""
+    return [each for each in buckets if parsed(each["start"]) <= now]
 
 
 def finished_count(buckets: Sequence[Bucket]) -> int:

@@ -72,6 +72,34 @@ def range_name(first: date, last: date) -> str:
     return f"{day_name(first, year=first.year != last.year)} – {day_name(last)}"
 
 
+BROWSERS = {
+    "Edg/": "Edge",
+    "OPR/": "Opera",
+    "Firefox/": "Firefox",
+    "Chrome/": "Chrome",
+    "Safari/": "Safari",
+    "curl/": "curl",
+    "python-requests/": "a Python program",
+}
+SYSTEMS = {
+    "iPhone": "iPhone",
+    "iPad": "iPad",
+    "Android": "Android",
+    "Windows": "Windows",
+    "Mac OS X": "macOS",
+    "CrOS": "ChromeOS",
+    "Linux": "Linux",
+}
+
+
+def program(user_agent: str) -> str:
+    """Returns `Chrome on Linux` for what a browser says of itself, else its own first words."""
+    browser = next((name for mark, name in BROWSERS.items() if mark in user_agent), "")
+    system = next((name for mark, name in SYSTEMS.items() if mark in user_agent), "")
+    known = " on ".join(each for each in (browser, system) if each)
+    return known or user_agent[:40] or "unknown"
+
+
 def initials(name: str) -> str:
     """Returns at most two capital letters of a name."""
     words = [word for word in name.replace("_", " ").replace(".", " ").split() if word]
@@ -90,5 +118,6 @@ def as_json(value: Any) -> Markup:
 
 
 FILTERS = (
-    number, compact, percent, moment, clock, is_past, day_name, initials, plural, as_json,
+    number, compact, percent, moment, clock, is_past, day_name, initials, program, plural,
+    as_json,
 )  # fmt: skip

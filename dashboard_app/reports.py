@@ -140,12 +140,12 @@ def trend(filters: Filters, now: datetime) -> dict[str, Any]:
             each,
             figures[each.key],
             earlier.get(each.key),
-            charts.sparkline(values_of(lines[each.event_type], each)),
+            charts.sparkline(values_of(charts.begun(lines[each.event_type], now), each)),
         )
         for each in metrics_for(filters)
     ]
     return {"tiles": tiles, "chosen": chosen} | line(
-        filters, chosen, lines[chosen.event_type], before
+        filters, chosen, lines[chosen.event_type], before, now
     )
 
 
@@ -156,7 +156,11 @@ def lines_by_type(bounds: Mapping[str, str], filters: Filters) -> dict[str | Non
 
 
 def line(
-    filters: Filters, metric: Metric, buckets: list[Json], before: Mapping[str, str] | None
+    filters: Filters,
+    metric: Metric,
+    buckets: list[Json],
+    before: Mapping[str, str] | None,
+    now: datetime,
 ) -> dict[str, Any]:
     earlier = timeseries(before, filters.interval, metric.event_type) if before else []
 
@@ -170,11 +174,12 @@ def line(
         previous,
         interval=filters.interval,
         tz=filters.tz,
+        now=now,
         label=metric.unit,
         revision=revision(filters, metric.key),
         links=[zoom(filters, each["start"], filters.interval) for each in buckets],
     )
-    return {"figure": figure, "rows": rows(buckets, previous, metric, name)}
+    return {"figure": figure, "rows": rows(charts.begun(buckets, now), previous, metric, name)}
 
 
 def rows(

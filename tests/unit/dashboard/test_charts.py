@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import plotly.graph_objects as go
@@ -28,6 +29,7 @@ def trend(shown: list[dict[str, Any]] = DAYS, **given: Any) -> dict[str, Any]:
         "previous": [("a", 1), ("b", 2)],
         "interval": "day",
         "tz": "UTC",
+        "now": datetime(2026, 11, 22, 12, tzinfo=UTC),
         "label": "events",
         "revision": "r",
     }
@@ -74,6 +76,12 @@ def test_the_unfinished_end_of_the_line_is_dotted_and_the_comparison_dashed() ->
     assert unfinished["line"]["dash"] == "dot"
     assert unfinished["x"] == ["2026-11-21", "2026-11-22"]
     assert unfinished["hoverinfo"] == ["skip", "text"]
+
+
+def test_what_lies_ahead_is_not_drawn_as_nothing() -> None:
+    figure = trend(now=datetime(2026, 11, 21, 12, tzinfo=UTC))
+    assert [each["x"][-1] for each in figure["data"][:2]] == ["2026-11-21", "2026-11-21"]
+    assert figure["layout"]["xaxis"]["range"] == ["2026-11-20", "2026-11-22"]
 
 
 def test_an_unfinished_bar_is_hatched() -> None:
