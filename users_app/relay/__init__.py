@@ -10,8 +10,6 @@ from threading import Event, Thread
 from types import FrameType
 
 from flask import Flask
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chassis.heartbeat import beat
 from chassis.telemetry import get_logger
@@ -21,7 +19,7 @@ from users_app.relay.backoff import Backoff
 from users_app.relay.receiver import Receiver
 
 IDLE_SECONDS = 0.25
-DATABASE_PAUSE_SECONDS = 1.0
+PAUSE_AFTER_ERROR_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 600.0
 log = get_logger(__name__)
 
@@ -52,7 +50,7 @@ def event_loop(app: Flask, stop: Event) -> None:
             beat("relay")
             try:
                 outcome = queue.deliver_some(receiver)
-            except (DBAPIError, PoolTimeout) as error:
+            except Exception as error:  # the next round may work: nothing ends the relay
                 survive(error, stop)
                 continue
             if outcome is None:
@@ -71,7 +69,7 @@ def mail_loop(app: Flask, stop: Event) -> None:
                 if tidy_in <= 0:
                     housekeeping.remove_expired()
                     tidy_in = HOUSEKEEPING_SECONDS
-            except (DBAPIError, PoolTimeout) as error:
+            except Exception as error:
                 survive(error, stop)
                 continue
             if not sent:
@@ -80,7 +78,7 @@ def mail_loop(app: Flask, stop: Event) -> None:
 
 
 def survive(error: Exception, stop: Event) -> None:
-    """Waits for the database to come back."""
+    """Notes what went wrong (mostly: the database is away) and waits a second."""
     db.session.rollback()
-    log.warning("the database is not answering", error=type(error).__name__)
-    stop.wait(DATABASE_PAUSE_SECONDS)
+    log.error("a round of the relay failed", error=type(error).__name__, exc_info=error)
+    stop.wait(PAUSE_AFTER_ERROR_SECONDS)

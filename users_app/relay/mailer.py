@@ -41,7 +41,7 @@ def send(mail: Mail) -> None:
     try:
         if letter:
             deliver(letter.message)
-    except (OSError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException) as error:
         if letter and letter.reset_code:
             resets.revoke(letter.reset_code)
         postpone(mail, type(error).__name__)

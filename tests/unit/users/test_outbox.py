@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.unit.users.conftest import PASSWORD, Person, register
 from users_app import outbox
@@ -99,6 +100,14 @@ def test_a_change_that_fails_tells_nothing(app: Flask, admin: Person, ada: Perso
     assert register(ada.client, "ADA", email="other@example.com").status_code == 409
     assert ada.call("PATCH", "/users/me", json={"username": "root"}).status_code == 409
     assert len(waiting(app)) == before
+
+
+def test_the_text_of_a_database_error_holds_no_parameters(app: Flask) -> None:
+    with app.app_context():
+        with pytest.raises(DBAPIError) as failure:
+            db.session.execute(text("SELECT 1 FROM nowhere WHERE x = :x"), {"x": "a-secret"})
+        db.session.rollback()
+    assert "parameters hidden" in str(failure.value)
 
 
 def test_a_change_is_not_stored_without_its_event(

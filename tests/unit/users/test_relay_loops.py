@@ -1,0 +1,87 @@
+"""The relay's loops: what ends them, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy.exc import OperationalError
+
+from tests.unit.users.conftest import MakeApp, Person
+from tests.unit.users.mailbox import mails
+from tests.unit.users.receiver import StandIn
+from users_app import relay
+from users_app.relay import housekeeping, mailer, queue
+
+
+class Rounds(Event):
+    """Is set after so many waits: a loop that waits ends soon."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self.left = rounds
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.left -= 1
+        if self.left <= 0:
+            self.set()
+        return self.is_set()
+
+
+def failing_once(error: Exception, then: Any) -> Any:
+    """Returns a function that raises at its first call, and does `then` afterwards."""
+    failures = [error]
+
+    def call(*given: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return then(*given)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "error", [OperationalError("SELECT", {}, Exception("gone")), KeyError("a bug")]
+)
+def test_an_error_ends_no_loop(
+    make_app: MakeApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    analytics = StandIn()
+    app = make_app(analytics_url=analytics.url, mail_dir=str(tmp_path))
+    ada = Person(app.test_client(), "ada")
+    ada.client.post("/password-reset", json={"email": "ada@example.com"})
+    monkeypatch.setattr(queue, "deliver_some", failing_once(error, queue.deliver_some))
+    monkeypatch.setattr(mailer, "send_some", failing_once(error, mailer.send_some))
+    relay.event_loop(app, Rounds(3))
+    relay.mail_loop(app, Rounds(3))
+    analytics.close()
+    assert len(analytics.stored) == 2
+    assert len(mails(tmp_path)) == 1
+
+
+def test_a_loop_that_is_told_to_stop_does_nothing_more(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("told to stop")
+
+    for module, name in ((queue, "deliver_some"), (mailer, "send_some")):
+        monkeypatch.setattr(module, name, refuse)
+    stop = Event()
+    stop.set()
+    relay.event_loop(app, stop)
+    relay.mail_loop(app, stop)
+
+
+def test_what_has_expired_is_removed_now_and_then(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removals: list[int] = []
+    monkeypatch.setattr(housekeeping, "remove_expired", lambda: removals.append(1))
+    rounds = int(relay.HOUSEKEEPING_SECONDS / relay.IDLE_SECONDS) + 10
+    monkeypatch.setattr(mailer, "send_some", lambda: 0)
+    relay.mail_loop(app, Rounds(rounds))
+    assert len(removals) == 2
