@@ -9,15 +9,16 @@ from collections.abc import Callable
 
 from flask import Flask
 
-from analytics_app import cli
+from analytics_app import cli, engines
 from analytics_app.config import AnalyticsSettings
+from analytics_app.engines import REPLICA
 from analytics_app.fast_lane import FastLane
 from analytics_app.ingest import Ingest
 from analytics_app.intake import Intake
 from analytics_app.keys import KeyRing
 from analytics_app.metrics import Results, TableHealth
 from analytics_app.models import db
-from analytics_app.readers import REPLICA, Readers
+from analytics_app.readers import Readers
 from analytics_app.routes import (
     api_keys,
     behaviour,
@@ -26,7 +27,7 @@ from analytics_app.routes import (
     export,
     reports,
 )
-from analytics_app.services import NAME, Services, services_in
+from analytics_app.services import NAME, Services
 from analytics_app.store import Store
 from analytics_app.writers import Writers
 from chassis import SERVICE_HEADERS, assemble, config, database, openapi
@@ -41,16 +42,16 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
     """Returns the analytics service; raises ConfigurationError with every complaint."""
     settings = settings or config.load(AnalyticsSettings)
     app = Flask(__name__, static_folder=None)
-    connect(app, settings)
-    ring = KeyRing(db)
+    engines.connect(app, db, settings)
+    app.extensions[NAME] = found = services_of(app, settings)
     authenticate = BearerAuthenticator(
         app,
         audience="analytics",
         issuer=settings.jwt_issuer,
         keys=keys or RemoteKeys(f"{settings.users_url}/.well-known/jwks.json"),
         token_types=("access", "service"),
-        key_lookup=ring.holder,
-        key_known=ring.remembered,
+        key_lookup=found.keys.holder,
+        key_known=found.keys.remembered,
     )
     assemble(
         app,
@@ -61,12 +62,12 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         collectors=[TableHealth(app)],
     )
     database.install(app)
-    app.extensions[NAME] = services_of(app, settings)
+    found.ingest.results.begin(app)
     for each in (events, reports, behaviour, behaviour_records, export, api_keys):
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)
-    lane = FastLane(app, authenticate, services_in(app).ingest, FAST_HEADERS)
+    lane = FastLane(app, authenticate, found.ingest, FAST_HEADERS)
     app.wsgi_app = lane  # type: ignore[method-assign]
     return app
 
@@ -77,35 +78,13 @@ def replica_check(settings: AnalyticsSettings) -> dict[str, Callable[[], None]]:
     return {"replica": lambda: database.check(db.engines[REPLICA])}
 
 
-def connect(app: Flask, settings: AnalyticsSettings) -> None:
-    """Readies the engines: one for reports and records, one for a replica."""
-    url = settings.analytics_database_url
-    app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options(url, settings, "footfall-reports")
-    if settings.analytics_replica_url:
-        replica = settings.analytics_replica_url
-        bind = {"url": replica, **options(replica, settings, "footfall-replica")}
-        app.config["SQLALCHEMY_BINDS"] = {REPLICA: bind}
-    db.init_app(app)
-    with app.app_context():
-        for engine in db.engines.values():
-            database.prepare(engine)
-
-
-def options(url: str, settings: AnalyticsSettings, name: str) -> dict[str, object]:
-    return database.engine_options(
-        url,
-        application_name=name,
-        pool_size=settings.report_pool_size,
-        statement_timeout_ms=settings.report_timeout_ms,
-    )
-
-
 def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
     with app.app_context():
-        engine = db.engine
+        engine, lookups = db.engine, engines.for_lookups(db)
     writers = Writers(
         engine, lanes=settings.ingest_pool_size, timeout=settings.ingest_timeout_ms / 1000
     )
-    intake = Intake(settings.secret_key.get_secret_value())
-    return Services(settings, Ingest(intake, Store(db, writers), Results(app)), Readers(db))
+    ingest = Ingest(
+        Intake(settings.secret_key.get_secret_value()), Store(lookups, writers), Results()
+    )
+    return Services(settings, ingest, Readers(db), KeyRing(lookups))

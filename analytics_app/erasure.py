@@ -45,6 +45,7 @@ def bury(connection: Connection, actor: int, before: datetime) -> None:
 
 
 def remove(connection: Connection, actor: int) -> int:
+    dialects.of(connection.engine).unhurried(connection)
     gone = delete(Event).where(Event.actor == actor).returning(Event.event_type, Event.created_at)
     tally: Counter[tuple[int, str]] = Counter()
     for event_type, created_at in connection.execute(gone):

@@ -101,11 +101,22 @@ class Groups(Generic[Item, Answer]):
             for ticket, answer in zip(group, answers, strict=True):
                 ticket.answer = answer
         except BaseException as error:
+            if isinstance(error, Unavailable):
+                group += self.all_who_wait()
             for ticket in group:
                 ticket.error = error
         self.hand_over()
         for ticket in group:
             ticket.bell.release()
+
+    def all_who_wait(self) -> list[Ticket[Item, Answer]]:
+        """Takes everybody out of the queue: they have waited once for what is not there."""
+        with self.lock:
+            waiting = self.queue[:]
+            self.queue.clear()
+            for ticket in waiting:
+                ticket.state = TAKEN
+        return waiting
 
     def hand_over(self) -> None:
         """Lets the first of those who wait carry the next group."""

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 
 from analytics_app.models import ApiKey
 from chassis.auth import Caller
@@ -79,8 +79,8 @@ def digest(text: str) -> str:
 class KeyRing:
     """Finds callers by their keys; what it found it believes for 4 s."""
 
-    def __init__(self, db: SQLAlchemy) -> None:
-        self.db = db
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
         self.known: dict[str, tuple[float, Caller | None]] = {}
 
     def holder(self, credential: str) -> Caller | None:
@@ -102,14 +102,14 @@ class KeyRing:
         return found if until > time.monotonic() else None
 
     def look_up(self, name: str) -> Caller | None:
-        key = self.db.session.scalars(select(ApiKey).where(ApiKey.digest == name)).one_or_none()
-        expired = key is not None and key.expires_at and key.expires_at <= datetime.now(UTC)
-        found = None if key is None or expired else caller_of(key)
-        self.db.session.rollback()
-        return found
+        chosen = select(ApiKey.id, ApiKey.scopes, ApiKey.expires_at).where(ApiKey.digest == name)
+        with self.engine.connect() as connection:
+            found = connection.execute(chosen).one_or_none()
+        if found is None or (found.expires_at and found.expires_at <= datetime.now(UTC)):
+            return None
+        return holder_of(found.id, found.scopes.split())
 
 
-def caller_of(key: ApiKey) -> Caller:
-    scopes = key.scopes.split()
+def holder_of(key_id: int, scopes: Sequence[str]) -> Caller:
     implied = [also for scope in scopes for also in IMPLIED.get(scope, ())]
-    return Caller("key", str(key.id), frozenset((*scopes, *implied)))
+    return Caller("key", str(key_id), frozenset((*scopes, *implied)))

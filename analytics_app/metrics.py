@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from flask import Flask
 from prometheus_client import Counter
@@ -21,7 +22,11 @@ RESULTS = ("accepted", "duplicate", "rejected", "erased")
 class Results:
     """Counts events by what became of them."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self) -> None:
+        self.by_name: dict[str, Any] = {}
+
+    def begin(self, app: Flask) -> None:
+        """Registers with the app's metrics, once it has them."""
         counter = Counter(
             "analytics_events",
             "Events by result.",

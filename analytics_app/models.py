@@ -24,8 +24,6 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator, Uuid
 
-from chassis.schema import rfc3339
-
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -71,17 +69,6 @@ class Event(Base):
         Index("events_by_type", "event_type", "created_at", postgresql_include=["actor"]),
         {"postgresql_partition_by": "RANGE (created_at)"},
     )
-
-    def answered(self) -> dict[str, Any]:
-        """Returns the event as the API answers it."""
-        return {
-            "id": self.id,
-            "event_id": self.event_id,
-            "event_type": self.event_type,
-            "user_id": self.user_id,
-            "metadata": self.details,
-            "created_at": rfc3339(self.created_at),
-        }
 
 
 class Count(Base):

@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from analytics_app import dialects
+from analytics_app.engines import REPLICA
 from chassis.telemetry import get_logger
 
-REPLICA = "replica"
 log = get_logger(__name__)
 
 

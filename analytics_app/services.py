@@ -9,6 +9,7 @@ from flask import Flask, current_app
 
 from analytics_app.config import AnalyticsSettings
 from analytics_app.ingest import Ingest
+from analytics_app.keys import KeyRing
 from analytics_app.readers import Readers
 
 NAME = "analytics"
@@ -21,6 +22,7 @@ class Services:
     settings: AnalyticsSettings
     ingest: Ingest
     readers: Readers
+    keys: KeyRing
 
 
 def services() -> Services:

@@ -8,10 +8,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import select
+from sqlalchemy import Connection, Engine, select
 
 from analytics_app.dialects.rows import Row
+from analytics_app.listing import answered
 from analytics_app.models import Bookkeeping, Event, Tombstone
 from analytics_app.writers import Writers
 
@@ -27,8 +27,8 @@ class Refusal:
 class Store:
     """Stores rows, and says why some stayed out."""
 
-    def __init__(self, db: SQLAlchemy, writers: Writers) -> None:
-        self.db = db
+    def __init__(self, engine: Engine, writers: Writers) -> None:
+        self.engine = engine
         self.writers = writers
 
     def one(self, row: Row) -> int | None:
@@ -43,33 +43,31 @@ class Store:
         """Returns for each row that stayed out why it did."""
         if not rows:
             return []
-        dropped = self.db.session.scalars(select(Bookkeeping.dropped_before)).one()
-        erased = self.tombstones({row.actor for row in rows})
-        self.db.session.rollback()
+        with self.engine.connect() as connection:
+            dropped = connection.scalars(select(Bookkeeping.dropped_before)).one()
+            erased = tombstones(connection, {row.actor for row in rows})
         return [refusal(row, dropped, erased.get(row.actor)) for row in rows]
-
-    def tombstones(self, actors: set[int]) -> dict[int, datetime]:
-        found: dict[int, datetime] = {}
-        pending = iter(actors)
-        while some := list(islice(pending, 500)):
-            chosen = select(Tombstone.actor, Tombstone.erased_before).where(
-                Tombstone.actor.in_(some)
-            )
-            found.update((actor, moment) for actor, moment in self.db.session.execute(chosen))
-        return found
 
     def stored_like(self, row: Row) -> dict[str, Any] | None:
         """Returns the stored event of the row's identity; None if it was erased just now."""
-        found = self.db.session.scalars(
-            select(Event).where(
-                Event.actor == row.actor,
-                Event.created_at == row.created_at,
-                Event.event_id == row.event_id,
-            )
-        ).one_or_none()
-        answer = found.answered() if found else None
-        self.db.session.rollback()
-        return answer
+        chosen = select(Event.__table__).where(
+            Event.actor == row.actor,
+            Event.created_at == row.created_at,
+            Event.event_id == row.event_id,
+        )
+        with self.engine.connect() as connection:
+            found = connection.execute(chosen).one_or_none()
+        return answered(found) if found else None
+
+
+def tombstones(connection: Connection, actors: set[int]) -> dict[int, datetime]:
+    """Returns from when on events are taken of those actors who were erased."""
+    found: dict[int, datetime] = {}
+    pending = iter(actors)
+    while some := list(islice(pending, 500)):
+        chosen = select(Tombstone.actor, Tombstone.erased_before).where(Tombstone.actor.in_(some))
+        found.update(connection.execute(chosen).tuples().all())
+    return found
 
 
 def refusal(row: Row, dropped: datetime | None, erased_before: datetime | None) -> Refusal:

@@ -35,6 +35,7 @@ def keep_days_in(db: SQLAlchemy, zone: str) -> bool:
 
 def rebuild_days(connection: Connection, zone: ZoneInfo) -> None:
     """Replaces all daily counts by the sums of their quarters, with writers kept out."""
+    dialects.of(connection.engine).unhurried(connection)
     dialects.of(connection.engine).lock_table(connection, DayCount.__tablename__)
     connection.execute(delete(DayCount))
     first, last = connection.execute(select(func.min(Count.quarter), func.max(Count.quarter))).one()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,7 +11,6 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 import psycopg2.errors
-from psycopg2 import extensions
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -29,6 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
 
 from analytics_app.dialects import partitions
+from analytics_app.dialects.patience import patient, wait_until
 from analytics_app.dialects.rows import Row, Stored
 from analytics_app.zones import day_number, quarter_of
 
@@ -37,11 +36,6 @@ KEPT_SLOT = 0  # no writer counts there: what is folded or erased never meets on
 APPLICATION = "footfall-ingest"
 CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_timeout": 5000}
 OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off"
-WAIT_FOR = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
-
-
-class Stalled(Exception):
-    """The server did not answer before the deadline."""
 
 
 # The order of the input, of the locks on counts and of those on presence is the same in
@@ -123,27 +117,17 @@ def open_for_ingest(engine: Engine, deadline: float, timeout: float) -> Any:
         **{**given, **CONNECT, "options": f"-c statement_timeout={int(timeout * 900)} {OPTIONS}"},
         async_=True,
     )
-    wait(connection, deadline)
+    wait_until(connection, deadline)
     run(connection, deadline, PREPARE)
     return connection
 
 
 def run(connection: Any, deadline: float, sql: str, given: Sequence[Any] = ()) -> Any:
-    """Runs one statement, autocommitted; raises Stalled when the deadline passes first."""
+    """Runs one statement, autocommitted; raises OperationalError when the deadline passes first."""
     cursor = connection.cursor()
     cursor.execute(sql, given or None)
-    wait(connection, deadline)
+    wait_until(connection, deadline)
     return cursor
-
-
-def wait(connection: Any, deadline: float) -> None:
-    """Waits for the server in this thread alone; a silent server is left at the deadline."""
-    while (state := connection.poll()) != extensions.POLL_OK:
-        left = deadline - time.monotonic()
-        poller = select.poll()
-        poller.register(connection, WAIT_FOR[state])
-        if left <= 0 or not poller.poll(left * 1000):
-            raise Stalled
 
 
 def close(connection: Any) -> None:
@@ -155,7 +139,7 @@ def close(connection: Any) -> None:
 
 def is_outage(error: BaseException) -> bool:
     """Whether the error says that the database is gone, stalled or overloaded."""
-    return isinstance(error, Stalled | psycopg2.OperationalError | psycopg2.InterfaceError)
+    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
 def kept_zone(connection: Any, deadline: float) -> str:
@@ -318,6 +302,7 @@ def plain_executor(connection: Connection) -> partitions.Execute:
 
 def droppable(session: scoped_session[Any], cutoff: datetime) -> tuple[datetime | None, int]:
     """Returns up to when whole partitions ended by the cutoff, and how many events they hold."""
+    unhurried(session.connection())
     execute = plain_executor(session.connection())
     ended = [each for each in partitions.existing(execute) if each.end <= cutoff]
     counts = [f"SELECT count(*) FROM {each.name}" for each in ended]  # noqa: S608
@@ -363,9 +348,11 @@ CORRECTING = 7_041_776_003  # any constant: whoever corrects rollups holds it
 @contextlib.contextmanager
 def snapshot_beside(session: scoped_session[Any]) -> Iterator[Connection]:
     """Lends a snapshot to compare in, while the session's transaction keeps others from it."""
+    unhurried(session.connection())
     session.execute(text(f"SELECT pg_advisory_xact_lock({CORRECTING})"))
     engine = session.connection().engine
     with engine.connect().execution_options(**SNAPSHOT) as connection:
+        unhurried(connection)
         yield connection
 
 
@@ -374,3 +361,20 @@ def partition_health(connection: Connection) -> tuple[int, float]:
     found = partitions.existing(plain_executor(connection))
     ahead = (found[-1].end - datetime.now(UTC)).total_seconds() if found else 0.0
     return len(found), ahead
+
+
+def waiting(seconds: float) -> dict[str, Any]:
+    """Returns connect arguments for engines that give a silent server so many seconds."""
+    return {"connection_factory": patient(seconds)}
+
+
+def hurry(connection: Any, *_: Any) -> None:
+    """Gives a connection that is lent anew its usual patience."""
+    vars(connection).pop("patience", None)
+
+
+def unhurried(connection: Connection) -> None:
+    """Lets the rest of this transaction take its time: it is work, and nobody's report."""
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    raw: Any = connection.connection.driver_connection
+    raw.patience = None

@@ -39,6 +39,30 @@ def test_an_error_reaches_all_of_its_group_and_none_of_the_next() -> None:
     assert groups.submit(1) == 1
 
 
+def test_who_waits_behind_an_outage_hears_of_it_at_once() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+    flushed: list[list[int]] = []
+
+    def flush(items: list[int]) -> list[int]:
+        flushed.append(items)
+        entered.set()
+        go_on.wait(30)
+        raise Unavailable("gone")
+
+    groups: Groups[int, int] = Groups(flush, patience=30, stalled=30)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(groups.submit, 1)
+        entered.wait(10)
+        second = pool.submit(groups.submit, 2)
+        while not groups.queue:
+            time.sleep(0.001)
+        go_on.set()
+        for each in (first, second):
+            with pytest.raises(Unavailable):
+                each.result(10)
+    assert flushed == [[1]]
+
+
 def test_behind_a_stalled_group_nobody_waits() -> None:
     stuck, entered = threading.Event(), threading.Event()
 

@@ -1,0 +1,62 @@
+"""The engines: for reports and records, for ingest's own look-ups, for a replica."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, event
+
+from analytics_app import dialects
+from analytics_app.config import AnalyticsSettings
+from chassis import database
+
+REPLICA = "replica"
+LOOKUPS = "lookups"
+
+
+def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
+    """Readies the engines. Ingest's look-ups have connections of their own on PostgreSQL."""
+    url = settings.analytics_database_url
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = reading(url, settings, "footfall-reports")
+    binds = app.config.setdefault("SQLALCHEMY_BINDS", {})
+    if not database.is_sqlite(url):
+        binds[LOOKUPS] = {"url": url, **looking_up(url, settings)}
+    if replica := settings.analytics_replica_url:
+        binds[REPLICA] = {"url": replica, **reading(replica, settings, "footfall-replica")}
+    db.init_app(app)
+    with app.app_context():
+        for engine in db.engines.values():
+            database.prepare(engine)
+            event.listen(engine, "checkout", dialects.of(engine).hurry)
+
+
+def reading(url: str, settings: AnalyticsSettings, name: str) -> dict[str, Any]:
+    return options(url, name, settings.report_pool_size, settings.report_timeout_ms, 1_000)
+
+
+def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
+    """Returns options by which a look-up ends within ingest's time, whatever the server does.
+
+    No ping before each use: that would be one wait more.
+    """
+    timeout = settings.ingest_timeout_ms * 8 // 10
+    found = options(url, "footfall-lookups", settings.ingest_pool_size, timeout, 0)
+    return {**found, "pool_pre_ping": False, "pool_timeout": timeout / 1000}
+
+
+def options(url: str, name: str, size: int, timeout_ms: int, grace_ms: int) -> dict[str, Any]:
+    found = database.engine_options(
+        url, application_name=name, pool_size=size, statement_timeout_ms=timeout_ms
+    )
+    if not database.is_sqlite(url):
+        patience = (timeout_ms + grace_ms) / 1000
+        found["connect_args"] |= dialects.postgresql.waiting(patience)
+    return found
+
+
+def for_lookups(db: SQLAlchemy) -> Engine:
+    """Returns the engine for ingest's look-ups; embedded, there is one for all."""
+    return db.engines.get(LOOKUPS, db.engine)
