@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
+from click import ClickException
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,8 +25,11 @@ PLACEHOLDERS = ("change", "secret", "password", "placeholder", "example", "todo"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-class ConfigurationError(Exception):
-    """The environment can't be used; the text lists every complaint, one a line."""
+class ConfigurationError(ClickException):
+    """The environment can't be used; the text lists every complaint, one a line.
+
+    As click's own exception it ends a command with these lines and not with a traceback.
+    """
 
 
 def strong(secret: SecretStr) -> SecretStr:

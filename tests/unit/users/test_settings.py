@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from chassis.config import ConfigurationError, load
@@ -58,6 +62,16 @@ def test_a_key_that_can_not_sign_is_refused_without_showing_it(key: str) -> None
 def test_weak_secrets_are_refused() -> None:
     for weak in ("short", "x" * 64, "change-me-" * 6):
         assert "SECRET_KEY" in complaints(SECRET_KEY=weak)
+
+
+def test_a_command_without_settings_names_them_and_shows_no_traceback() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "flask", "--app", "users_app", "outbox", "list"],
+        cwd=Path(__file__).parents[3], env={}, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "SECRET_KEY is required" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_secret_shows_in_a_dump_of_the_settings() -> None:
