@@ -9,6 +9,7 @@ import numpy as np
 from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Window
 from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import ranked, spelled_column
 from analytics_app.behaviour.source import Source
 from analytics_app.behaviour.values import number_of
@@ -58,5 +59,5 @@ def figures(actors: Array, numbers: Array) -> dict[str, Any]:
         median, p95 = np.percentile(real, [50, 95])
         found = (real.sum(), real.mean(), median, p95)
         summed = {name: float(each) for name, each in zip(FIGURES, found, strict=True)}
-    users = len(np.unique(actors[actors != 0]))
+    users = len(distinct(actors[actors != 0]))
     return {"count": len(actors), "unique_users": users, **summed}

@@ -17,6 +17,7 @@ import numpy as np
 from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Frame, Window
 from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import ranked, share, spelled_column
 from analytics_app.behaviour.source import Source
 
@@ -49,8 +50,9 @@ def attempts(
 ) -> Attempts:
     """Returns each person's attempt; `within` is in microseconds, `by` a property's key."""
     first = events_of(source, steps[0], window, by)
-    first = first.where(in_order(first, by))
-    people, ranks = np.unique(first.actors, return_inverse=True)
+    people = distinct(first.actors)
+    ranks = np.searchsorted(people, first.actors)
+    first, ranks = in_order(first, ranks, by)
     times = [first.times]
     for number in range(1, len(steps)):
         later = events_of(source, steps[number], window)
@@ -66,12 +68,17 @@ def attempts(
     )
 
 
-def in_order(frame: Frame, by: str | None) -> Array:
-    """Returns the order by actor and time; at the same moment, by the property's value."""
-    keys = [frame.times, frame.actors]
+def in_order(frame: Frame, ranks: Array, by: str | None) -> tuple[Frame, Array]:
+    """Returns the events by person and time; at the same moment, by the property's value."""
     if by is not None:
-        keys.insert(0, value_ranks(frame.columns[by]))
-    return np.lexsort(keys)
+        order = np.lexsort((value_ranks(frame.columns[by]), frame.times, ranks))
+        return frame.where(order), ranks[order]
+    if not len(ranks):
+        return frame, ranks
+    clock = Clock(frame.times, frame.times[:0], int(ranks.max()) + 1)
+    keys = np.sort(ranks * clock.size + clock.events)
+    times, ranks = clock.times(keys % clock.size), keys // clock.size
+    return Frame(frame.actors[:0], times), ranks
 
 
 def value_ranks(column: Column) -> Array:
@@ -126,7 +133,8 @@ class Clock:
         self.size = int(both.max()) - self.base + 1
         both -= self.base
         if self.size * (people + 1) >= NEVER:
-            self.stamps, both = np.unique(both, return_inverse=True)
+            self.stamps = distinct(both)
+            both = np.searchsorted(self.stamps, both)
             self.size = len(self.stamps)
         self.events, self.bounds = both[: len(events)], both[len(events) :]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from analytics_app.behaviour.frames import Story, Window
 from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import share
 from analytics_app.behaviour.source import Source
 
@@ -47,7 +48,7 @@ def paths(
         return {"users": 0, "occurrences": 0, "levels": empty_levels(levels)}
     walk = folded(story, gap, backwards)
     at = np.flatnonzero(walk.codes == story.types.index(event_type))
-    users = len(np.unique(walk.people[at]))
+    users = len(distinct(walk.people[at]))
     found = levels_of(walk, at, story.types, levels, most, users)
     return {"users": users, "occurrences": len(at), "levels": found}
 
@@ -83,7 +84,9 @@ def levels_of(
         goes_on = walk.follows[here]
         ended = tally(walk.people[here[~goes_on]], users)
         here, parents = here[goes_on] + 1, parents[goes_on]
-        numbers, codes = np.unique(parents * len(types) + walk.codes[here], return_inverse=True)
+        steps = parents * len(types) + walk.codes[here]
+        numbers = distinct(steps)
+        codes = np.searchsorted(numbers, steps)
         named = [[*known[n // len(types)], types[n % len(types)]] for n in numbers.tolist()]
         tallies = tallies_of(walk.people[here], codes, len(named), users)
         order = sorted(range(len(named)), key=lambda n: (*rank(tallies[n]), named[n]))
@@ -105,7 +108,7 @@ def rank(tally: dict[str, Any]) -> tuple[int, int]:
 def tallies_of(people: Array, codes: Array, size: int, users: int) -> list[dict[str, Any]]:
     """Returns the tally of each code."""
     everybody = int(people.max()) + 1 if len(people) else 1
-    different = np.bincount(np.unique(codes * everybody + people) // everybody, minlength=size)
+    different = np.bincount(distinct(codes * everybody + people) // everybody, minlength=size)
     counts = np.bincount(codes, minlength=size)
     return [
         {"users": int(n), "count": int(count), "share": share(int(n), users)}
@@ -115,5 +118,5 @@ def tallies_of(people: Array, codes: Array, size: int, users: int) -> list[dict[
 
 def tally(people: Array, users: int) -> dict[str, Any]:
     """Returns how many different people, how often, and their share of all at the start."""
-    different = len(np.unique(people))
+    different = len(distinct(people))
     return {"users": different, "count": len(people), "share": share(different, users)}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analytics_app.behaviour.frames import Frame, Window
+from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import ranked, share, spelled_column
 from analytics_app.behaviour.source import Source
 from analytics_app.behaviour.values import kind_of
@@ -43,7 +44,7 @@ def of_key(
         "key": key,
         "count": len(having.actors),
         "share": share(len(having.actors), len(frame.actors)),
-        "unique_users": len(np.unique(having.actors[having.actors != 0])),
+        "unique_users": len(distinct(having.actors[having.actors != 0])),
         "types": dict(sorted(kinds.items(), key=lambda each: (-each[1], each[0]))),
         "distinct_values": len(frequent),
         "samples": samples if with_values else None,

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, literal, select, tuple_
 
 from analytics_app.behaviour.models import Annotation, SavedReport
 from analytics_app.schemas.behaviour import AnnotationIn, AnnotationsQuery, SavedReportIn
@@ -85,7 +85,7 @@ def notes(db: SQLAlchemy, query: AnnotationsQuery) -> dict[str, Any]:
     if query.cursor:
         day, last = decode_cursor(query.cursor, str, int)
         place = tuple_(Annotation.day, Annotation.id)
-        chosen = chosen.where(place < tuple_(day_of(day, "cursor"), last))
+        chosen = chosen.where(place < tuple_(literal(day_of(day, "cursor")), literal(last)))
     return page(db, chosen, query, NOTE_FIELDS, ("day", "id"))
 
 
@@ -111,7 +111,7 @@ def remove(
     Raises NotFound and Forbidden.
     """
     with transaction(db.session):
-        found: SavedReport | Annotation | None = db.session.get(kind, row_id)
+        found: Any = db.session.get(kind, row_id)
         if found is None:
             raise NotFound()
         if by.role != "admin" and (by.user_id is None or found.created_by != by.user_id):

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analytics_app.behaviour.frames import Window
+from analytics_app.behaviour.frames import Window, joined
 from analytics_app.behaviour.packing import Array
+from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import share
-from analytics_app.behaviour.source import Source, distinct
+from analytics_app.behaviour.source import Source
 from analytics_app.ranges import Bucket, Range, buckets
 from analytics_app.spans import Span, cut
 from chassis.errors import FieldError, Invalid
@@ -49,13 +50,13 @@ def retention(
 def acted(source: Source, span: Span, types: Sequence[str]) -> Array:
     """Returns the different people who did any of the types."""
     frames = [source.frame(each, Window.of(span)) for each in types]
-    actors = distinct([frame.actors for frame in frames])
+    actors = distinct(joined([frame.actors for frame in frames]))
     return actors[actors != 0]
 
 
 def cohorts_of(present: Sequence[Array], before: Array) -> tuple[Array, Array]:
     """Returns all people and the first bucket of each; the last number is for none."""
-    people = distinct(present)
+    people = distinct(joined(present))
     first = np.full(len(people), len(present), np.int64)
     for number in reversed(range(len(present))):
         first[np.searchsorted(people, present[number])] = number

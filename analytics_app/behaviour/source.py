@@ -22,6 +22,7 @@ from analytics_app.behaviour.frames import (
 )
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.raw import Reader, within
+from analytics_app.behaviour.sets import distinct
 from analytics_app.models import Event, Presence
 from analytics_app.spans import Cut, Span, cut
 from analytics_app.zones import QUARTERS_A_DAY, quarter_start
@@ -97,7 +98,7 @@ class Source:
         for end in cut.ends:
             chosen = select(Event.actor).where(*within(Window.of(end)), Event.actor != 0)
             parts.append(np.array(self.connection.scalars(chosen.distinct()).all(), np.int64))
-        return distinct(parts)
+        return distinct(joined(parts))
 
     def present_by_quarter(self, first: int, last: int) -> Iterator[Array]:
         """Returns who was present in the quarters `[first, last)`, in pieces."""
@@ -127,7 +128,7 @@ class Source:
         """Returns the different actors who did anything before the moment."""
         first = self.connection.scalar(select(func.min(Presence.day)))
         if first is None:
-            return distinct([])
+            return joined([])
         beginning = quarter_start(first * QUARTERS_A_DAY)
         return self.present(cut(Span(min(beginning, moment), moment)))
 
@@ -155,8 +156,3 @@ def runs(days: Sequence[int]) -> list[list[int]]:
         else:
             found.append([day])
     return found
-
-
-def distinct(parts: Sequence[Array]) -> Array:
-    """Returns the different numbers of all parts, in order."""
-    return np.unique(joined(parts))
