@@ -18,6 +18,7 @@ from analytics_app.intake import Intake
 from analytics_app.keys import KeyRing
 from analytics_app.metrics import Results, TableHealth
 from analytics_app.models import db
+from analytics_app.outage import Outage
 from analytics_app.readers import Readers
 from analytics_app.routes import (
     api_keys,
@@ -81,10 +82,14 @@ def replica_check(settings: AnalyticsSettings) -> dict[str, Callable[[], None]]:
 def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
     with app.app_context():
         engine, lookups = db.engine, engines.for_lookups(db)
+    outage = Outage()
     writers = Writers(
-        engine, lanes=settings.ingest_pool_size, timeout=settings.ingest_timeout_ms / 1000
+        engine,
+        outage,
+        lanes=settings.ingest_pool_size,
+        timeout=settings.ingest_timeout_ms / 1000,
     )
     ingest = Ingest(
         Intake(settings.secret_key.get_secret_value()), Store(lookups, writers), Results()
     )
-    return Services(settings, ingest, Readers(db), KeyRing(lookups))
+    return Services(settings, ingest, Readers(db), KeyRing(lookups, outage))

@@ -42,7 +42,7 @@ def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
 
     No ping before each use: that would be one wait more.
     """
-    timeout = settings.ingest_timeout_ms * 8 // 10
+    timeout = settings.ingest_timeout_ms * 45 // 100
     found = options(url, "footfall-lookups", settings.ingest_pool_size, timeout, 0)
     return {**found, "pool_pre_ping": False, "pool_timeout": timeout / 1000}
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Generic, TypeVar
 
+from analytics_app.outage import not_answering
 from chassis.errors import Unavailable
 
 Item = TypeVar("Item")
@@ -73,7 +74,7 @@ class Groups(Generic[Item, Answer]):
             if since is None:
                 self.under_way_since = time.monotonic()
             elif time.monotonic() - since > self.stalled:
-                raise stalled()
+                raise not_answering()
             self.queue.append(ticket)
             return since is None
 
@@ -87,7 +88,7 @@ class Groups(Generic[Item, Answer]):
             if ticket.state == WAITING:
                 self.queue.remove(ticket)
             ticket.state = GAVE_UP
-        raise stalled()
+        raise not_answering()
 
     def carry(self) -> None:
         with self.lock:
@@ -127,7 +128,3 @@ class Groups(Generic[Item, Answer]):
                 self.queue[0].bell.release()
             else:
                 self.under_way_since = None
-
-
-def stalled() -> Unavailable:
-    return Unavailable("The database is not answering right now.", retry_after=2)

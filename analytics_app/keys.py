@@ -11,8 +11,11 @@ from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from analytics_app.models import ApiKey
+from analytics_app.outage import Outage, not_answering
 from chassis.auth import Caller
 from chassis.database import transaction
 from chassis.errors import NotFound
@@ -77,10 +80,15 @@ def digest(text: str) -> str:
 
 
 class KeyRing:
-    """Finds callers by their keys; what it found it believes for 4 s."""
+    """Finds callers by their keys; what it found it believes for 4 s.
 
-    def __init__(self, engine: Engine) -> None:
+    While the database doesn't answer nobody is found anew, and whoever was is not asked
+    about again: nothing can be stored or deleted then.
+    """
+
+    def __init__(self, engine: Engine, outage: Outage) -> None:
         self.engine = engine
+        self.outage = outage
         self.known: dict[str, tuple[float, Caller | None]] = {}
 
     def holder(self, credential: str) -> Caller | None:
@@ -89,12 +97,23 @@ class KeyRing:
             return None
         name, now = digest(credential), time.monotonic()
         until, found = self.known.get(name, (0.0, None))
-        if until <= now:
-            until, found = now + BELIEVED_SECONDS, self.look_up(name)
-            if len(self.known) >= REMEMBERED:
-                self.known.clear()
-            self.known[name] = until, found
+        if until > now or (found and self.outage.is_recent()):
+            return found
+        found = self.asked(name)
+        if len(self.known) >= REMEMBERED:
+            self.known.clear()
+        self.known[name] = now + BELIEVED_SECONDS, found
         return found
+
+    def asked(self, name: str) -> Caller | None:
+        """Looks the key up; raises Unavailable, at once if others have just waited in vain."""
+        if self.outage.is_recent():
+            raise not_answering()
+        try:
+            return self.look_up(name)
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            self.outage.note()
+            raise not_answering() from error
 
     def remembered(self, credential: str) -> Caller | None:
         """Returns the caller found by this key moments ago, without asking the database."""

@@ -14,7 +14,9 @@ from sqlalchemy import Engine
 
 from analytics_app import dialects
 from analytics_app.dialects.rows import Row, Stored
-from analytics_app.groups import Groups, stalled
+from analytics_app.groups import Groups
+from analytics_app.outage import Outage, not_answering
+from chassis.errors import Unavailable
 
 
 class Lane:
@@ -28,8 +30,9 @@ class Lane:
 class Writers:
     """Stores rows through a few lanes; nobody waits longer than `timeout` seconds for one."""
 
-    def __init__(self, engine: Engine, *, lanes: int, timeout: float) -> None:
+    def __init__(self, engine: Engine, outage: Outage, *, lanes: int, timeout: float) -> None:
         self.engine = engine
+        self.outage = outage
         self.timeout = timeout
         self.zone: str | None = None
         self.groups: Groups[Row, int | None] = Groups(self.numbers)
@@ -43,7 +46,11 @@ class Writers:
 
     def one(self, row: Row) -> int | None:
         """Stores one row, together with whoever else is storing; None if it stayed out."""
-        return self.groups.submit(row)
+        try:
+            return self.groups.submit(row)
+        except Unavailable:
+            self.outage.note()
+            raise
 
     def many(self, rows: Sequence[Row]) -> Sequence[int]:
         """Stores the sorted rows in one statement; returns the positions that stayed out."""
@@ -90,7 +97,7 @@ class Writers:
         try:
             lane = self.lanes.get(timeout=max(0.0, deadline - time.monotonic()))
         except Empty:
-            raise stalled() from None
+            raise not_answering() from None
         try:
             if lane.connection is None:
                 lane.connection = self.dialect.open_for_ingest(self.engine, deadline, self.timeout)
@@ -99,7 +106,8 @@ class Writers:
             self.dialect.close(lane.connection)
             lane.connection = None
             if self.dialect.is_outage(error):
-                raise stalled() from error
+                self.outage.note()
+                raise not_answering() from error
             raise
         finally:
             self.lanes.put(lane)
