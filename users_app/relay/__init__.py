@@ -21,6 +21,7 @@ from users_app.relay.receiver import Receiver
 IDLE_SECONDS = 0.25
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 600.0
+MAIL_GRACE_SECONDS = 2.0
 log = get_logger(__name__)
 
 
@@ -33,11 +34,12 @@ def run(app: Flask) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    mails = Thread(target=mail_loop, args=(app, stop), name="mails")
+    # A daemon: a mail server that hangs may not hold up the end; its mail is sent again.
+    mails = Thread(target=mail_loop, args=(app, stop), name="mails", daemon=True)
     mails.start()
     log.info("relay started", receiver=app.extensions["users"].settings.analytics_url)
     event_loop(app, stop)
-    mails.join()
+    mails.join(MAIL_GRACE_SECONDS)
     log.info("relay stopped")
 
 
