@@ -7,26 +7,28 @@ ARG APP
 FROM ${NODE_IMAGE} AS node
 
 FROM ${PYTHON_IMAGE} AS build
-ARG APP
-ARG EXTRAS=tracing
+# gunicorn's C parser comes as source.
+ARG BUILD_PACKAGES="gcc libc6-dev"
+RUN apt-get update -qq \
+ && apt-get install -qq -y --no-install-recommends ${BUILD_PACKAGES} \
+ && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 RUN python3 -m venv /opt/footfall
 ENV PATH=/opt/footfall/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # Every archive is checked against the lock's hashes; then only what this app needs of them
 # is installed, from those archives alone.
 COPY requirements.txt ./
-RUN pip download --quiet --require-hashes --only-binary=:all: --dest wheels -r requirements.txt
+RUN pip wheel --quiet --require-hashes --wheel-dir wheels -r requirements.txt
+ARG APP
+ARG EXTRAS=tracing
 COPY pyproject.toml ops/image_requirements.py ./
 RUN python image_requirements.py "$APP" $EXTRAS > wanted.txt \
- && pip install --quiet --no-index --find-links wheels -r wanted.txt \
- && pip uninstall --quiet --yes pip \
- && rm -rf /opt/footfall/lib/python3*/site-packages/setuptools*
+ && pip install --quiet --no-index --find-links wheels -r wanted.txt
 WORKDIR /source
 COPY . .
 RUN mkdir /app \
  && cp -r chassis "${APP}_app" gunicorn.conf.py alembic.ini /app/ \
- && cp ops/healthcheck.py ops/schema_ready.py /app/ \
- && python -m compileall -q /app /opt/footfall
+ && cp ops/healthcheck.py ops/schema_ready.py /app/
 
 FROM build AS build-users
 FROM build AS build-analytics
@@ -41,6 +43,8 @@ RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
  && BROWSER_DIR=/app/browser ASSETS_DIR=/app/assets python -m dashboard_app.assets
 
 FROM build-${APP} AS built
+RUN pip uninstall --quiet --yes pip setuptools \
+ && python -m compileall -q /app /opt/footfall
 
 FROM ${PYTHON_IMAGE}
 ARG APP

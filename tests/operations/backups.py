@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psycopg2
 
@@ -48,14 +49,20 @@ class Kept:
             "PGPORT": str(self.server.port),
             "PGUSER": "postgres",
             "SCRATCH_DIR": str(self.home),
+            "PAUSE_SECONDS": "1",
         }
+
+    def as_unprivileged(self) -> dict[str, Any]:
+        """Returns how a process of the backups is started."""
+        user = self.server.as_user
+        return {"env": self.environment, "cwd": self.home, "user": user, "group": user}
 
     def script(self, name: str, *words: str) -> subprocess.CompletedProcess[str]:
         """Runs one of the scripts to its end, as the user that PostgreSQL runs as."""
         return subprocess.run(
             ["bash", str(self.home / "ops" / name), *words],
-            env=self.environment, cwd=self.home, user=self.server.as_user,
-            group=self.server.as_user, check=False, capture_output=True, text=True, timeout=120,
+            **self.as_unprivileged(),
+            check=False, capture_output=True, text=True, timeout=120,
         )  # fmt: skip
 
     def must(self, name: str, *words: str) -> str:
@@ -68,8 +75,7 @@ class Kept:
         """Starts the receiver and returns when the server streams to it."""
         self.receiver = subprocess.Popen(
             ["bash", str(self.home / "ops" / "receive.sh")],
-            env=self.environment, cwd=self.home, user=self.server.as_user,
-            group=self.server.as_user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            **self.as_unprivileged(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         wait_until("the receiver's start", self.is_streaming)
 

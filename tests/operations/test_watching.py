@@ -1,0 +1,200 @@
+"""A real Prometheus scrapes the running stack: every expression that we ship returns data."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+
+from tests.operations.backups import Kept
+from tests.operations.programs import output, program
+from tests.servers import end, free_port, wait_until
+from tests.stack import ROOT, Stack
+
+DASHBOARDS = sorted((ROOT / "ops" / "grafana" / "dashboards").glob("*.json"))
+RULES = ROOT / "ops" / "prometheus" / "rules.yml"
+# Words of PromQL itself; what else stands in an expression is a metric or a label.
+WORDS = {
+    "sum", "by", "max", "min", "avg", "rate", "or", "and", "on", "time", "bool", "unless",
+    "histogram_quantile", "predict_linear", "min_over_time",
+}  # fmt: skip
+
+
+def panels() -> list[tuple[str, str]]:
+    """Returns each panel's title and expression, the choice of app filled in."""
+    found = []
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            for target in panel.get("targets", []):
+                expr = target["expr"].replace("$job", "users")
+                found.append((f"{path.stem}: {panel['title']}", expr))
+    return found
+
+
+def rules() -> list[tuple[str, str]]:
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    each = [rule for group in groups for rule in group["rules"]]
+    return [(rule.get("record") or rule["alert"], rule["expr"]) for rule in each]
+
+
+def metrics_of(expr: str) -> set[str]:
+    """Returns the names of the metrics in an expression."""
+    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|(?:by|on)\s*\([^)]*\)', " ", expr)
+    return set(re.findall(r"[a-z_][a-zA-Z0-9_:]*", bare)) - WORDS
+
+
+class Watched:
+    """The stack with Prometheus, node-exporter and backups beside it."""
+
+    def __init__(self, stack: Stack, kept: Kept) -> None:
+        self.stack, self.kept = stack, kept
+        self.port, self.node = free_port(), free_port()
+        self.headers: dict[str, str] = {}
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        answer = requests.get(
+            f"http://127.0.0.1:{self.port}/api/v1/query", params={"query": expr}, timeout=10
+        )
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return found
+
+    def configuration(self, folder: Path) -> Path:
+        """Writes our own configuration with the targets and the pace of this test."""
+        document = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
+        targets = {app: self.stack.ports[app] for app in ("users", "analytics", "dashboard")}
+        targets |= {"node": self.node, "prometheus": self.port}
+        document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+        document["rule_files"] = [str(RULES)]
+        for job in document["scrape_configs"]:
+            job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
+        path = folder / "prometheus.yml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def sign_in(self) -> None:
+        """Signs somebody in."""
+        person = {"username": "ada", "password": "tr0ub4dor-and-more"}
+        account = person | {"email": "ada@example.com"}
+        assert requests.post(f"{self.stack.users_url}/users", json=account, timeout=10).ok
+        answer = requests.post(f"{self.stack.users_url}/login", json=person, timeout=10)
+        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def make_traffic(self) -> None:
+        """Calls what the dashboards show, as people and programs would."""
+        body = {"events": [{"event_type": "page_view"}, {"event_type": "not a type"}]}
+        for path, what in (("events/batch", body), ("events", {"event_type": "search"})):
+            requests.post(
+                f"{self.stack.analytics_url}/analytics/{path}",
+                json=what, headers=self.headers, timeout=10,
+            )  # fmt: skip
+        requests.get(f"{self.stack.users_url}/users/me", headers=self.headers, timeout=10)
+        requests.get(f"{self.stack.dashboard_url}/login", timeout=10)
+
+
+@contextmanager
+def running(command: list[Any], log: Path, **given: Any) -> Iterator[None]:
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, **given)
+    try:
+        yield
+    finally:
+        end(process)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    prometheus, exporter = program("prometheus"), program("prometheus-node-exporter")
+    folder = tmp_path_factory.mktemp("watched")
+    with ExitStack() as until_the_end:
+        kept = until_the_end.enter_context(Kept())
+        for name in ("trial", "analytics"):
+            kept.server.execute(f"CREATE DATABASE {name}")
+        started = Stack(
+            users_database_url=kept.server.url("trial"),
+            analytics_database_url=kept.server.url("analytics"),
+            workers=2,
+        )
+        stack = until_the_end.enter_context(started)
+        found = Watched(stack, kept)
+        commands: list[tuple[list[Any], str, dict[str, Any]]] = [
+            (["bash", kept.home / "ops" / "run.sh"], "backup.log", kept.as_unprivileged()),
+            ([exporter, f"--web.listen-address=127.0.0.1:{found.node}",
+              f"--collector.textfile.directory={kept.metrics}"], "node.log", {}),
+            ([prometheus, f"--config.file={found.configuration(folder)}",
+              f"--storage.tsdb.path={folder}/data",
+              f"--web.listen-address=127.0.0.1:{found.port}"], "prometheus.log", {}),
+        ]  # fmt: skip
+        for command, log, given in commands:
+            until_the_end.enter_context(running(command, folder / log, **given))
+        found.sign_in()
+        wait_until("the first drill", lambda: bool(list(kept.metrics.glob("*drill*"))), 60)
+        wait_until("Prometheus's start", lambda: is_up(found), 60)
+        yield found
+
+
+def is_up(watched: Watched) -> bool:
+    try:
+        return len(watched.query("up == 1")) == 5
+    except requests.RequestException:
+        return False
+
+
+def test_every_panel_returns_data(watched: Watched) -> None:
+    def without_data() -> list[tuple[str, str]]:
+        watched.make_traffic()
+        return [(title, expr) for title, expr in panels() if not watched.query(expr)]
+
+    try:
+        wait_until("data for every panel", lambda: not without_data(), 60, pause=1)
+    except TimeoutError:
+        assert without_data() == []
+    assert len(panels()) > 30
+
+
+def test_every_metric_in_a_rule_is_there(watched: Watched) -> None:
+    for name, expr in rules():
+        for metric in metrics_of(expr):
+            assert watched.query(f"last_over_time({metric}[5m])"), f"{name} asks for {metric}"
+
+
+def test_every_recording_rule_is_evaluated_without_an_error(watched: Watched) -> None:
+    answer = requests.get(f"http://127.0.0.1:{watched.port}/api/v1/rules", timeout=10).json()
+    found = [rule for group in answer["data"]["groups"] for rule in group["rules"]]
+    assert {rule["name"] for rule in found} == {name for name, _ in rules()}
+    assert [rule for rule in found if rule["health"] != "ok"] == []
+
+
+def test_requests_are_labelled_by_route_template_and_never_by_path(watched: Watched) -> None:
+    requests.get(f"{watched.stack.users_url}/users/123456", timeout=10)
+    requests.get(f"{watched.stack.users_url}/no/such/path", timeout=10)
+    text = requests.get(f"{watched.stack.users_url}/metrics", timeout=10).text
+    rules = set(re.findall(r'url_rule="([^"]*)"', text))
+    assert {"/users/<id:user_id>", "unmatched"} <= rules
+    assert not [each for each in rules if "123456" in each or "such" in each]
+
+
+def test_the_dashboards_are_what_the_builder_writes(tmp_path: Path) -> None:
+    before = {path: path.read_text() for path in DASHBOARDS}
+    output("cp", ROOT / "ops" / "grafana" / "build.py", tmp_path / "build.py")
+    (tmp_path / "dashboards").mkdir()
+    output("python3", tmp_path / "build.py")
+    written = {path.name: path.read_text() for path in (tmp_path / "dashboards").iterdir()}
+    assert written == {path.name: text for path, text in before.items()}
+
+
+def test_the_dashboards_are_all_mounted_and_provisioned() -> None:
+    listed = yaml.safe_load((ROOT / "ops" / "grafana" / "kustomization.yaml").read_text())
+    generated = {each["name"]: each["files"] for each in listed["configMapGenerator"]}
+    names = [f"dashboards/{path.name}" for path in DASHBOARDS]
+    assert sorted(generated["grafana-dashboards"]) == names
+    uids = {json.loads(path.read_text())["uid"] for path in DASHBOARDS}
+    assert len(uids) == len(DASHBOARDS) == 4
