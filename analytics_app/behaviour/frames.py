@@ -62,7 +62,9 @@ class Frame:
     columns: dict[str, Column] = field(default_factory=dict)
 
     def where(self, mask: Array) -> Frame:
-        """Returns the events that the mask selects."""
+        """Returns the events that the mask (or the order) selects."""
+        if mask.dtype == bool and mask.all():
+            return self
         columns = {k: Column(c.codes[mask], c.texts) for k, c in self.columns.items()}
         return Frame(self.actors[mask], self.times[mask], columns)
 

@@ -22,6 +22,7 @@ from analytics_app.behaviour.shares import ranked, share, spelled_column
 from analytics_app.behaviour.source import Source
 
 NEVER = np.iinfo(np.int64).max
+LARGEST_BITS = 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ def in_order(frame: Frame, ranks: Array, by: str | None) -> tuple[Frame, Array]:
     if not len(ranks):
         return frame, ranks
     clock = Clock(frame.times, frame.times[:0], int(ranks.max()) + 1)
-    keys = np.sort(ranks * clock.size + clock.events)
-    times, ranks = clock.times(keys % clock.size), keys // clock.size
+    keys = np.sort(clock.keys(ranks, clock.events))
+    times, ranks = clock.split(keys)
     return Frame(frame.actors[:0], times), ranks
 
 
@@ -115,31 +116,38 @@ def next_times(people: Array, ranks: Array, later: Frame, bound: Array, until: A
     known = people[places] == later.actors
     clock = Clock(later.times[known], bound[alive], len(people))
     # A person and a moment as one number: sorted once, each attempt finds its next event.
-    keys = np.sort(places[known] * clock.size + clock.events)
-    asked = ranks[alive] * clock.size + clock.bounds
-    found = np.append(keys, NEVER)[np.searchsorted(keys, asked)]
-    found_times = clock.times(found % clock.size)
-    good = (found // clock.size == ranks[alive]) & (found_times <= until[alive])
+    keys = np.sort(clock.keys(places[known], clock.events))
+    asked = clock.keys(ranks[alive], clock.bounds)
+    places = np.searchsorted(keys, asked)
+    found_times, found_ranks = clock.split(keys[np.minimum(places, len(keys) - 1)])
+    good = (places < len(keys)) & (found_ranks == ranks[alive]) & (found_times <= until[alive])
     times[alive[good]] = found_times[good]
     return times
 
 
 class Clock:
-    """Moments as numbers from 0 on that are small enough to carry a person's rank too."""
+    """Moments as numbers of few bits, so that a person's rank fits into the bits above."""
 
     def __init__(self, events: Array, bounds: Array, people: int) -> None:
         both = np.concatenate((events, bounds))
         self.base, self.stamps = int(both.min()), None
-        self.size = int(both.max()) - self.base + 1
         both -= self.base
-        if self.size * (people + 1) >= NEVER:
+        self.bits = int(both.max()).bit_length()
+        if self.bits + people.bit_length() > LARGEST_BITS:
             self.stamps = distinct(both)
             both = np.searchsorted(self.stamps, both)
-            self.size = len(self.stamps)
+            self.bits = len(self.stamps).bit_length()
         self.events, self.bounds = both[: len(events)], both[len(events) :]
 
-    def times(self, numbers: Array) -> Array:
-        return (numbers if self.stamps is None else self.stamps[numbers]) + self.base
+    def keys(self, ranks: Array, moments: Array) -> Array:
+        """Returns numbers that order by person, then by moment."""
+        return (ranks << self.bits) | moments
+
+    def split(self, keys: Array) -> tuple[Array, Array]:
+        """Returns the times and the ranks of keys."""
+        moments = keys & ((1 << self.bits) - 1)
+        times = moments if self.stamps is None else self.stamps[moments]
+        return times + self.base, keys >> self.bits
 
 
 def furthest(ranks: Array, times: Sequence[Array]) -> tuple[Array, Array]:

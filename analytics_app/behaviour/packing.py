@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+Data = bytes | memoryview
 
 DAY_US = 86_400_000_000
 HEAD = struct.Struct("<IIq")
@@ -26,7 +27,7 @@ def packed(values: Array) -> bytes:
     return bytes([len(SMALL)]) + values.astype("<i8").tobytes()
 
 
-def unpacked(data: bytes) -> Array:
+def unpacked(data: Data) -> Array:
     """Returns what `packed` was given, in its narrow kind."""
     kind = (*SMALL, "<i8")[data[0]]
     return np.frombuffer(data, kind, offset=1)
@@ -41,7 +42,7 @@ def packed_actors(actors: Array) -> bytes:
     return head + actors[:hashed].astype("<i8").tobytes() + packed(np.diff(users))
 
 
-def unpacked_actors(data: bytes) -> Array:
+def unpacked_actors(data: Data) -> Array:
     """Returns what `packed_actors` was given, as int64."""
     hashed, users, first = HEAD.unpack_from(data)
     found = np.empty(hashed + users, np.int64)
@@ -58,7 +59,7 @@ def packed_times(times: Array) -> bytes:
     return (times & 0xFFFFFFFF).astype("<u4").tobytes() + (times >> 32).astype("<u1").tobytes()
 
 
-def unpacked_times(data: bytes, day: int) -> Array:
+def unpacked_times(data: Data, day: int) -> Array:
     """Returns the microseconds since 1970 of times within the UTC day."""
     n = len(data) // 5
     low = np.frombuffer(data, "<u4", n).astype(np.int64)
@@ -70,7 +71,7 @@ def packed_texts(texts: Sequence[str]) -> bytes:
     return zlib.compress(json.dumps(texts, ensure_ascii=False).encode(), 1)
 
 
-def unpacked_texts(data: bytes) -> list[str]:
+def unpacked_texts(data: Data) -> list[str]:
     found: list[str] = json.loads(zlib.decompress(data))
     return found
 
@@ -81,7 +82,7 @@ def packed_codes(codes: Array, texts: Sequence[str]) -> bytes:
     return len(words).to_bytes(4, "little") + words + packed(codes)
 
 
-def unpacked_codes(data: bytes) -> tuple[Array, list[str]]:
+def unpacked_codes(data: Data) -> tuple[Array, list[str]]:
     """Returns the codes and the texts that `packed_codes` was given."""
     end = 4 + int.from_bytes(data[:4], "little")
     return unpacked(data[end:]), unpacked_texts(data[4:end])
@@ -92,6 +93,6 @@ def packed_quarters(low: Array, high: Array) -> bytes:
     return zlib.compress(low.astype("<i8").tobytes() + high.astype("<i8").tobytes(), 1)
 
 
-def unpacked_quarters(data: bytes) -> tuple[Array, Array]:
+def unpacked_quarters(data: Data) -> tuple[Array, Array]:
     both = np.frombuffer(zlib.decompress(data), "<i8")
     return both[: len(both) // 2], both[len(both) // 2 :]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, type_coerce
+from sqlalchemy.types import NullType
 
 from analytics_app.behaviour import packing
 from analytics_app.behaviour.columns import ACTORS, PRESENT, QUARTERS, TIMES, TYPES, WIDE
@@ -15,7 +16,7 @@ from analytics_app.behaviour.packing import Array
 from analytics_app.models import Bookkeeping
 from analytics_app.zones import QUARTERS_A_DAY, quarter_of
 
-Cells = dict[str, dict[int, bytes]]
+Cells = dict[str, dict[int, memoryview]]
 
 
 def believable(connection: Connection) -> frozenset[int]:
@@ -39,7 +40,9 @@ def cells(
     found: Cells = {name: {} for name in names}
     if not days:
         return found
-    chosen = select(SealedColumn.name, SealedColumn.day, SealedColumn.data).where(
+    # Untyped, the bytes come as they are: numpy reads them where they lie.
+    data_as_is = type_coerce(SealedColumn.data, NullType())
+    chosen = select(SealedColumn.name, SealedColumn.day, data_as_is).where(
         SealedColumn.event_type == event_type,
         SealedColumn.name.in_(list(found)),
         SealedColumn.day.between(min(days), max(days)),
@@ -47,7 +50,7 @@ def cells(
     wanted = frozenset(days)
     for name, day, data in connection.execute(chosen):
         if day in wanted:
-            found[name][day] = data
+            found[name][day] = memoryview(data).cast("B")
     return found
 
 
@@ -81,7 +84,7 @@ def frames(
         yield day, Frame(actors, times, columns)
 
 
-def column(data: bytes | None, length: int) -> Column:
+def column(data: memoryview | None, length: int) -> Column:
     """Returns the property, or nothing for all events where none of them has it."""
     if data is None:
         return Column(np.zeros(length, np.int32), [""])
