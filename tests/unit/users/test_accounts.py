@@ -61,13 +61,6 @@ def test_the_first_account_is_admin_and_the_second_is_not(client: FlaskClient) -
     assert register(client, "second").get_json()["role"] == "viewer"
 
 
-def test_nobody_is_first_once_an_account_ever_existed(admin: Person, ada: Person) -> None:
-    admin.call("PATCH", f"/users/{ada.id}", json={"role": "admin"})
-    ada.call("DELETE", f"/users/{admin.id}")
-    ada.call("PATCH", f"/users/{ada.id}", json={"full_name": "still here"})
-    assert register(ada.client, "later").get_json()["role"] == "viewer"
-
-
 def test_without_the_setting_even_the_first_account_is_a_viewer(make_app: MakeApp) -> None:
     client = make_app(first_account_is_admin=False).test_client()
     assert register(client, "first").get_json()["role"] == "viewer"
@@ -77,6 +70,14 @@ def test_the_setting_turned_on_later_makes_nobody_admin(make_app: MakeApp) -> No
     register(make_app(first_account_is_admin=False).test_client(), "first")
     client = make_app(first_account_is_admin=True).test_client()
     assert register(client, "second").get_json()["role"] == "viewer"
+
+
+def test_nobody_is_first_even_when_all_accounts_are_gone(make_app: MakeApp) -> None:
+    early = Person(make_app(first_account_is_admin=False).test_client(), "early")
+    gone = early.call("DELETE", "/users/me", json={"current_password": PASSWORD})
+    assert gone.status_code == 204
+    client = make_app(first_account_is_admin=True).test_client()
+    assert register(client, "later").get_json()["role"] == "viewer"
 
 
 def test_closed_registration_is_closed(make_app: MakeApp) -> None:
