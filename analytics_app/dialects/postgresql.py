@@ -35,7 +35,9 @@ SLOTS = 8
 KEPT_SLOT = 0  # no writer counts there: what is folded or erased never meets one
 APPLICATION = "footfall-ingest"
 CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_timeout": 5000}
-OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off"
+# The plan is made once, perhaps while tables are empty: it must still fit when they are not.
+# So look-ups are by index (OFFSET 0 keeps them from becoming joins with whole tables).
+OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
 
 
 # The order of the input, of the locks on counts and of those on presence is the same in
@@ -54,7 +56,8 @@ WITH input AS (
     WHERE (SELECT b.reporting_zone = $10 FROM bookkeeping b)
       AND i.created_at >= (SELECT coalesce(b.dropped_before, '-infinity') FROM bookkeeping b)
       AND NOT EXISTS (
-          SELECT FROM tombstones t WHERE t.actor = i.actor AND i.created_at < t.erased_before)
+          SELECT FROM tombstones t
+          WHERE t.actor = i.actor AND i.created_at < t.erased_before OFFSET 0)
     ON CONFLICT DO NOTHING
     RETURNING id, actor, created_at, event_id, event_type,
               floor(date_part('epoch', created_at) / 900)::int AS quarter
@@ -79,8 +82,10 @@ WITH input AS (
 ), present AS (
     INSERT INTO presence AS p (day, actor, low, high)
     SELECT s.day, s.actor, s.low, s.high
-    FROM seen s LEFT JOIN presence k ON k.day = s.day AND k.actor = s.actor
-    WHERE k.day IS NULL OR (k.low | s.low) <> k.low OR (k.high | s.high) <> k.high
+    FROM seen s
+    WHERE NOT EXISTS (
+        SELECT FROM presence k WHERE k.day = s.day AND k.actor = s.actor
+        AND (k.low & s.low) = s.low AND (k.high & s.high) = s.high OFFSET 0)
     ORDER BY s.day, s.actor
     ON CONFLICT (day, actor) DO UPDATE
         SET low = p.low | excluded.low, high = p.high | excluded.high

@@ -1,0 +1,1 @@
+"""Footfall's analytics service against its peers: python -m benchmarks."""

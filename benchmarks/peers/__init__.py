@@ -1,0 +1,1 @@
+"""What Footfall is held against, each as its own users would first write it."""
