@@ -47,7 +47,7 @@ def rules() -> list[tuple[str, str]]:
 
 def metrics_of(expr: str) -> set[str]:
     """Returns the names of the metrics in an expression."""
-    bare = re.sub(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|(?:by|on)\s*\([^)]*\)', " ", expr)
+    bare = re.sub(r'"[^"]*"|\b\d[\w.]*|\{[^}]*\}|\[[^\]]*\]|(?:by|on)\s*\([^)]*\)', " ", expr)
     return set(re.findall(r"[a-z_][a-zA-Z0-9_:]*", bare)) - WORDS
 
 

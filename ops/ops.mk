@@ -1,0 +1,23 @@
+# Operations: what runs Footfall elsewhere than here. Included by the Makefile.
+.PHONY: backup containers drill proxy-test capacity operations-tools dashboards
+
+backup: .venv/run ## back up the embedded default under var/ while it runs
+	@$(BIN)/python ops/backup/sqlite.py
+
+operations-tools: .venv/dev
+	@$(BIN)/python ops/tools.py
+
+containers: .venv/dev ## compose.yaml run for real on stand-in images, partitioned and killed
+	@$(BIN)/python -m tests.containers
+
+drill: .venv/dev operations-tools ## lose a PostgreSQL server, restore it to a moment, follow it with a replica
+	@$(PYTEST) tests/operations/test_recovery.py tests/operations/test_replica.py tests/operations/test_sqlite_backup.py
+
+proxy-test: .venv/dev operations-tools ## nginx under slow and half-sent requests for 30 s
+	@$(BIN)/python -m tests.operations.slow_clients
+
+capacity: .venv/dev ## measure what the capacity model in docs/operations.md plans with
+	@$(BIN)/python -m tests.operations.capacity
+
+dashboards: .venv/dev ## write Grafana's dashboards anew from ops/grafana/build.py
+	@$(BIN)/python ops/grafana/build.py

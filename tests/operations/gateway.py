@@ -1,0 +1,58 @@
+"""nginx as compose.yaml and the pods run it, in front of something on this machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from types import TracebackType
+
+from tests.operations.programs import program
+from tests.servers import accepts_connections, end, free_port, wait_until
+from tests.stack import ROOT
+
+
+class Gateway:
+    """One nginx by ops/nginx/start.sh; `port` leads to the app's port."""
+
+    def __init__(self, app_port: int, folder: Path, *, tls: Path | None = None) -> None:
+        self.nginx = program("nginx")
+        self.folder, self.tls = folder, tls
+        self.app_port, self.port, self.plain_port = app_port, free_port(), free_port()
+        self.alive_port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Gateway:
+        environment = {
+            "PATH": f"{self.nginx.parent}:{os.environ['PATH']}",
+            "ROUTES": f"{self.port}=127.0.0.1:{self.app_port}",
+            "PLAIN_ROUTES": f"{self.plain_port}=127.0.0.1:{self.app_port}",
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "ALIVE_PORT": str(self.alive_port),
+            "RUN_DIR": str(self.folder / "nginx"),
+            "TLS_DIR": str(self.tls or self.folder / "none"),
+        }
+        with (self.folder / "nginx.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                ["sh", str(ROOT / "ops" / "nginx" / "start.sh")],
+                env=environment, stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        wait_until("nginx's start", self.is_open)
+        return self
+
+    def is_open(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError((self.folder / "nginx.log").read_text())
+        return accepts_connections(self.port)
+
+    def stop(self) -> str:
+        """Ends nginx and returns its access log."""
+        assert self.process is not None
+        end(self.process)
+        assert self.process.stdout is not None
+        return self.process.stdout.read().decode()
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self.process and self.process.poll() is None:
+            self.stop()

@@ -1,0 +1,130 @@
+"""nginx, real, in front of the real users service."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.operations.gateway import Gateway
+from tests.servers import free_port
+from tests.stack import Stack
+
+
+@pytest.fixture(scope="module")
+def users() -> Iterator[Stack]:
+    """Returns the users service on one worker of two threads: easily taken up."""
+    settings = {"TRUSTED_PROXIES": "1", "API_CALLS_PER_MINUTE": "30"}
+    with Stack(parts=("users",), threads=2, settings=settings) as stack:
+        yield stack
+
+
+@pytest.fixture
+def gateway(users: Stack, tmp_path: Path) -> Iterator[Gateway]:
+    with Gateway(users.ports["users"], tmp_path) as running:
+        yield running
+
+
+def get(gateway: Gateway, path: str, **headers: str) -> requests.Response:
+    return requests.get(f"http://127.0.0.1:{gateway.port}{path}", headers=headers, timeout=10)
+
+
+def test_requests_pass_and_keep_their_id(gateway: Gateway) -> None:
+    answer = get(gateway, "/.well-known/jwks.json", **{"X-Request-ID": "from-outside-1"})
+    assert answer.status_code == 200
+    assert answer.headers["X-Request-ID"] == "from-outside-1"
+    made = get(gateway, "/health", **{"X-Request-ID": "no good id"}).headers["X-Request-ID"]
+    assert len(made) == 32
+
+
+@pytest.mark.parametrize("path", ["/metrics", "//metrics", "/%6detrics", "/x/../metrics"])
+def test_nobody_outside_reads_metrics(gateway: Gateway, users: Stack, path: str) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith("HTTP/1.1 404")
+    assert "flask_http" not in answer
+    assert "flask_http" in requests.get(f"{users.users_url}/metrics", timeout=10).text
+
+
+def test_half_sent_requests_hold_no_thread_of_the_app(gateway: Gateway) -> None:
+    held = []
+    try:
+        for n in range(100):
+            connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=10)
+            body = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"
+            connection.sendall((body if n % 2 else "GET /health HTTP/1.1\r\nHo").encode())
+            held.append(connection)
+        # Both threads of the only worker would be waiting for the rest of a request.
+        assert get(gateway, "/health").status_code == 200
+    finally:
+        for connection in held:
+            connection.close()
+
+
+def test_the_callers_address_counts_and_a_made_up_one_does_not(gateway: Gateway) -> None:
+    seen = {
+        get(gateway, "/users/me", **{"X-Forwarded-For": f"203.0.113.{n}"}).status_code
+        for n in range(40)
+    }
+    assert 429 in seen, "each made-up address had a limit of its own"
+
+
+def test_the_gateways_own_errors_are_problems_too(users: Stack, tmp_path: Path) -> None:
+    with Gateway(free_port(), tmp_path) as gateway:
+        down = get(gateway, "/users")
+        large = requests.post(
+            f"http://127.0.0.1:{gateway.port}/users", data=b"x" * 7_000_000, timeout=10
+        )
+    for answer, status in ((down, 503), (large, 413)):
+        assert answer.status_code == status
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        body = answer.json()
+        assert body["status"] == status
+        assert body["request_id"]
+    assert down.headers["Retry-After"]
+
+
+def test_the_access_log_is_json_and_holds_no_query(users: Stack, tmp_path: Path) -> None:
+    with Gateway(users.ports["users"], tmp_path) as gateway:
+        get(gateway, '/docs?code=a-secret-code&x="\\', **{"User-Agent": 'odd"\\agent'})
+        get(gateway, "/health")
+        lines = gateway.stop().splitlines()
+    [line] = [json.loads(each) for each in lines]
+    assert line["path"] == "/docs"
+    assert {"timestamp", "level", "service", "request_id", "user_id", "message"} <= line.keys()
+    assert "a-secret-code" not in "".join(lines)
+
+
+def test_nothing_of_the_query_is_logged_when_the_app_is_down(tmp_path: Path) -> None:
+    with Gateway(free_port(), tmp_path) as gateway:
+        get(gateway, "/password-reset?code=a-secret-code")
+        log = gateway.stop() + (tmp_path / "nginx.log").read_text()
+    assert "a-secret-code" not in log
+
+
+def test_it_speaks_tls_when_certificates_are_given(users: Stack, tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    keys = tmp_path / "tls"
+    keys.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", keys / "tls.key", "-out", keys / "tls.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with Gateway(users.ports["users"], tmp_path, tls=keys) as gateway:
+        address = f"https://127.0.0.1:{gateway.port}/health"
+        answer = requests.get(address, verify=str(keys / "tls.crt"), timeout=10)
+        plain = requests.get(f"http://127.0.0.1:{gateway.plain_port}/health", timeout=10)
+        alive = requests.get(f"http://127.0.0.1:{gateway.alive_port}/alive", timeout=10)
+    assert answer.status_code == plain.status_code == 200
+    assert "max-age" in answer.headers["Strict-Transport-Security"]
+    assert alive.status_code == 204

@@ -1,0 +1,103 @@
+"""A streaming replica, made by ops/postgres/replica.sh, answers analytics' reports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.servers import PostgresServer, accepts_connections, end, free_port, wait_until
+from tests.stack import ROOT, Stack
+
+
+class Replica:
+    """The replica's process, in a directory of the primary's."""
+
+    def __init__(self, primary: PostgresServer) -> None:
+        self.port = free_port()
+        home, user = primary.home, primary.as_user
+        shutil.copy(ROOT / "ops" / "postgres" / "replica.sh", home / "replica.sh")
+        password = home / "password"
+        password.write_text("unused: this server trusts its own machine")
+        environment = {
+            "PATH": f"{primary.programs}:{os.environ['PATH']}",
+            "PGDATA": str(home / "replica"),
+            "PRIMARY_HOST": "127.0.0.1",
+            "PGPORT": str(primary.port),
+            "REPLICATION_PASSWORD_FILE": str(password),
+        }
+        words = [f"-cport={self.port}", "-cunix_socket_directories=", "-cmax_connections=200"]
+        with (home / "replica.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                ["bash", str(home / "replica.sh"), *words],
+                env=environment, cwd=home, user=user, group=user, stdout=log, stderr=log,
+            )  # fmt: skip
+        wait_until("the replica's start", lambda: self.is_open(home / "replica.log"), 60)
+
+    def is_open(self, log: Path) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(log.read_text()[-2000:])
+        return accepts_connections(self.port)
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[PostgresServer]:
+    with PostgresServer({"wal_level": "replica"}) as server:
+        server.execute("CREATE ROLE replicator LOGIN REPLICATION")
+        for name in ("users", "analytics"):
+            server.execute(f"CREATE DATABASE {name}")
+        yield server
+
+
+def test_reports_come_from_the_replica_and_say_of_when(primary: PostgresServer) -> None:
+    replica = Replica(primary)
+    try:
+        address = f"postgresql://postgres@127.0.0.1:{replica.port}/analytics"
+        stack = Stack(
+            users_database_url=primary.url("users"),
+            analytics_database_url=primary.url("analytics"),
+            parts=("users", "analytics"),
+            settings={"ANALYTICS_REPLICA_URL": address},
+        )
+        with stack:
+            headers = signed_in(stack)
+            stored = requests.post(
+                f"{stack.analytics_url}/analytics/events",
+                json={"event_type": "page_view"}, headers=headers, timeout=10,
+            )  # fmt: skip
+            assert stored.status_code == 201
+            wait_until("the replica's report", lambda: total(stack, headers) == 1)
+            assert "as_of" in summary(stack, headers)
+            health = requests.get(f"{stack.analytics_url}/health", timeout=10).json()
+            assert health["checks"]["replica"] == "ok"
+            end(replica.process)
+            down = requests.get(f"{stack.analytics_url}/health", timeout=10)
+            assert (down.status_code, down.json()["status"]) == (200, "degraded")
+    finally:
+        end(replica.process)
+
+
+def signed_in(stack: Stack) -> dict[str, str]:
+    person = {"username": "ada", "password": "tr0ub4dor-and-more"}
+    account = person | {"email": "ada@example.com"}
+    assert requests.post(f"{stack.users_url}/users", json=account, timeout=10).ok
+    answer = requests.post(f"{stack.users_url}/login", json=person, timeout=10)
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+def summary(stack: Stack, headers: dict[str, str]) -> dict[str, object]:
+    answer = requests.get(f"{stack.analytics_url}/analytics/summary", headers=headers, timeout=10)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, object] = answer.json()
+    return found
+
+
+def total(stack: Stack, headers: dict[str, str]) -> object:
+    by_type = summary(stack, headers)["events_by_type"]
+    assert isinstance(by_type, dict)
+    return by_type.get("page_view")
