@@ -110,10 +110,12 @@ def next_times(people: Array, ranks: Array, later: Frame, bound: Array, until: A
     """Returns when each attempt did the step first from its bound on, NEVER if too late."""
     alive = np.flatnonzero((bound != NEVER) & (bound <= until))
     times = np.full(len(bound), NEVER)
-    if not len(alive) or not len(later.actors):
+    if not len(alive):
         return times
     places = np.minimum(np.searchsorted(people, later.actors), len(people) - 1)
     known = people[places] == later.actors
+    if not known.any():
+        return times
     clock = Clock(later.times[known], bound[alive], len(people))
     # A person and a moment as one number: sorted once, each attempt finds its next event.
     keys = np.sort(clock.keys(places[known], clock.events))
