@@ -25,7 +25,12 @@ def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
     if not database.is_sqlite(url):
         binds[LOOKUPS] = {"url": url, **looking_up(url, settings)}
     if replica := settings.analytics_replica_url:
-        binds[REPLICA] = {"url": replica, **reading(replica, settings, "footfall-replica")}
+        # A standby refuses every transaction that isn't begun as read-only.
+        binds[REPLICA] = {
+            "url": replica,
+            "execution_options": {"postgresql_readonly": True},
+            **reading(replica, settings, "footfall-replica"),
+        }
     db.init_app(app)
     with app.app_context():
         for engine in db.engines.values():
