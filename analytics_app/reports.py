@@ -40,8 +40,14 @@ def series(
     snapshot: Snapshot, span: Range, interval: Interval, types: Sequence[str], now: datetime
 ) -> dict[str, Any]:
     """Returns every bucket of a range, of some types or of all."""
-    items = points(Rollups(snapshot.connection), span, interval, types, now)
-    return dated({"interval": interval, "tz": span.zone.key, "items": items}, snapshot)
+    answer = {
+        "interval": interval,
+        "tz": span.zone.key,
+        "start": rfc3339(span.start),
+        "end": rfc3339(span.end),
+        "items": points(Rollups(snapshot.connection), span, interval, types, now),
+    }
+    return dated(answer, snapshot)
 
 
 def points(
