@@ -57,10 +57,19 @@ def end(process: subprocess.Popen[bytes], how: int = signal.SIGTERM, seconds: fl
 
 
 class PostgresServer:
-    """One PostgreSQL 18 server with a data directory of its own, which goes with it."""
+    """One PostgreSQL 18 server with a data directory of its own, which goes with it.
 
-    def __init__(self, settings: dict[str, str] | None = None, *, durable: bool = False) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="footfall-postgres-"))
+    `folder` is where that directory is made; every user must be able to reach it.
+    """
+
+    def __init__(
+        self,
+        settings: dict[str, str] | None = None,
+        *,
+        durable: bool = False,
+        folder: Path | None = None,
+    ) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="footfall-postgres-", dir=folder))
         self.data = self.home / "data"
         self.port = free_port()
         self.settings = {} if durable else dict(FAST_AND_UNSAFE)

@@ -146,8 +146,12 @@ class Stack:
         process.wait(10)
 
     def __enter__(self) -> Stack:
-        self.migrate()
-        self.start()
+        try:
+            self.migrate()
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

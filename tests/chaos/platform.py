@@ -1,0 +1,194 @@
+"""The whole platform behind its gateway, each part and each connection ours to break."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.chaos.actors import PASSWORD
+from tests.chaos.link import Link, Wire
+from tests.chaos.tools import Disk, Missing, program, small_disk
+from tests.servers import PostgresServer, accepts_connections, end, free_port, valkey, wait_until
+from tests.stack import APPS, BIN, ROOT, WORKERS, Stack
+
+DISK_MEGABYTES = 400
+SMALL = {"max_wal_size": "64MB", "min_wal_size": "32MB", "shared_buffers": "32MB"}
+LIMITS = {
+    "API_CALLS_PER_MINUTE": "0",
+    "REGISTRATIONS_PER_MINUTE": "0",
+    "SIGN_IN_FAILURES_PER_ADDRESS": "1000000",
+}
+
+
+class Platform(Stack):
+    """Two durable PostgreSQL servers, Valkey, all processes, links between, nginx in front."""
+
+    def __init__(self, **settings: str) -> None:
+        self.own = ExitStack()
+        self.disks = {name: self.own.enter_context(small_disk(DISK_MEGABYTES)) for name in APPS[:2]}
+        self.databases = {
+            name: PostgresServer(SMALL, durable=True, folder=disk.folder)
+            for name, disk in self.disks.items()
+        }
+        self.redis_port = free_port()
+        self.redis: subprocess.Popen[bytes] | None = None
+        urls = {name: server.url(name) for name, server in self.databases.items()}
+        redis = {"REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0"}
+        super().__init__(
+            users_database_url=urls["users"], analytics_database_url=urls["analytics"],
+            settings={**LIMITS, **redis, **settings},
+        )  # fmt: skip
+        wire = self.own.enter_context(Wire())
+        # What stands for each app's load balancer, and the two ways between the services.
+        self.balancers = {app: Link(wire, self.ports[app]) for app in APPS}
+        self.to_analytics = Link(wire, self.balancers["analytics"].port)
+        self.to_users = Link(wire, self.balancers["users"].port)
+        self.environment["USERS_URL"] = self.balancers["users"].url
+        self.environment["ANALYTICS_URL"] = self.balancers["analytics"].url
+        self.extra: dict[str, dict[str, str]] = {
+            "users": {"ANALYTICS_URL": self.to_analytics.url},
+            "relay": {"ANALYTICS_URL": self.to_analytics.url},
+            "analytics": {"USERS_URL": self.to_users.url},
+        }
+        self.folders: dict[str, Path] = {}
+        self.gateway: subprocess.Popen[bytes] | None = None
+        self.without = ""
+
+    def __enter__(self) -> Platform:
+        try:
+            self.set_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def set_up(self) -> None:
+        for name, server in self.databases.items():
+            self.own.enter_context(server)
+            server.execute(f"CREATE DATABASE {name}")
+        self.start_redis()
+        self.own.callback(self.stop_redis)
+        self.migrate()
+        self.open_gateway()
+        self.start()
+        self.make_admin()
+
+    def __exit__(self, *_: Any) -> None:
+        for server in self.databases.values():
+            server.signal_all(signal.SIGCONT)
+        self.stop()
+        if self.gateway:
+            end(self.gateway)
+        self.own.close()
+        self.folder.cleanup()
+
+    def start_redis(self) -> None:
+        """Starts Valkey, empty, on its usual port."""
+        running = valkey(self.redis_port)
+        self.redis = running.__enter__()[1]
+        self.close_redis = running.__exit__
+
+    def stop_redis(self) -> None:
+        self.close_redis(None, None, None)
+
+    def open_gateway(self) -> None:
+        """Puts the shipped nginx in front; without nginx, the balancers are what clients see."""
+        try:
+            nginx = program("nginx")
+        except Missing as reason:
+            self.without = str(reason)
+            self.address({app: self.balancers[app].port for app in APPS})
+            return
+        ports = {app: free_port() for app in APPS}
+        routes = [f"{ports[app]}=127.0.0.1:{self.balancers[app].port}" for app in APPS]
+        environment = {
+            "PATH": f"{nginx.parent}:{os.environ['PATH']}:/usr/sbin", "ROUTES": " ".join(routes),
+            "RUN_DIR": str(self.home / "gateway"), "ALIVE_PORT": str(free_port()),
+            "LISTEN_ADDRESS": "127.0.0.1", "TLS_DIR": str(self.home / "no-tls"),
+        }  # fmt: skip
+        with (self.home / "gateway.log").open("ab") as log:
+            self.gateway = subprocess.Popen(
+                ["sh", ROOT / "ops/nginx/start.sh"], env=environment, stdout=log, stderr=log
+            )
+        self.address(ports)
+        wait_until("the gateway's start", lambda: all(map(accepts_connections, ports.values())))
+
+    def address(self, ports: dict[str, int]) -> None:
+        """Sets where clients find the apps."""
+        self.users_url, self.analytics_url, self.dashboard_url = (
+            f"http://127.0.0.1:{ports[app]}" for app in APPS
+        )
+        self.environment["PUBLIC_URL"] = self.dashboard_url
+
+    def start(self, *names: str) -> None:
+        """Starts parts, each with what is its own, and waits until the apps are ready."""
+        for name in names or self.parts:
+            environment = {**self.environment, **self.extra.get(name, {})}
+            folder = self.folders.get(name, ROOT)
+            environment["PYTHONPATH"] = str(folder)
+            with (self.home / f"{name}.log").open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    self.command(name), cwd=folder, env=environment, stdout=log, stderr=log
+                )
+        for name in names or self.parts:
+            if name in self.ports:
+                wait_until(f"{name}'s start", lambda name=name: self.is_healthy(name), 60)
+
+    def command(self, name: str) -> list[str | Path]:
+        app = name.partition("-")[0]
+        if app in APPS:
+            return [BIN / "gunicorn", "--bind", f"127.0.0.1:{self.ports[name]}",
+                    f"{app}_app:create_app()"]  # fmt: skip
+        return [BIN / "flask", "--app", *WORKERS[app].split()]
+
+    def twin(self, app: str, suffix: str = "2") -> str:
+        """Starts a second instance of an app and returns its name; nothing is sent there yet."""
+        name = f"{app}-{suffix}"
+        self.ports[name] = free_port()
+        self.extra[name] = {**self.extra.get(app, {}), **self.extra.get(name, {})}
+        self.start(name)
+        return name
+
+    def make_admin(self) -> None:
+        body = {"email": "keeper@example.com", "username": "keeper", "password": PASSWORD}
+        requests.post(f"{self.users_url}/users", json=body, timeout=20).raise_for_status()
+
+    def admin(self) -> dict[str, str]:
+        """Returns the headers of a freshly signed-in admin."""
+        form = {"grant_type": "password", "username": "keeper", "password": PASSWORD}
+        answer = requests.post(f"{self.users_url}/token", data=form, timeout=20)
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+    def new_key(self) -> str:
+        """Returns an API key that may write events and read all of them."""
+        body = {"name": "chaos", "scopes": ["events:write", "events:read"]}
+        url = f"{self.analytics_url}/analytics/api-keys"
+        answer = requests.post(url, json=body, headers=self.admin(), timeout=20)
+        key: str = answer.json()["key"]
+        return key
+
+    def is_well(self) -> bool:
+        """Whether everybody would be served: all apps ready, and nothing degraded."""
+        try:
+            return all(
+                requests.get(f"{url}/health", timeout=2).json()["status"] == "ok"
+                for url in (self.users_url, self.analytics_url, self.dashboard_url)
+            )
+        except (requests.RequestException, ValueError, KeyError):
+            return False
+
+    def outbox(self, gauge: str = "outbox_pending") -> float:
+        """Returns one of the outbox's figures, from the users service itself."""
+        text = requests.get(f"http://127.0.0.1:{self.ports['users']}/metrics", timeout=5).text
+        line = re.search(rf"^{gauge}(?:\{{.*\}})? ([\d.]+)", text, re.MULTILINE)
+        return float(line[1]) if line else -1.0
+
+    def disk(self, name: str) -> Disk:
+        return self.disks[name]

@@ -1,0 +1,103 @@
+"""What the runs borrow from the machine: nginx, a clock to step, a small disk; or why not."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from tests.stack import ROOT
+
+
+class Missing(Exception):
+    """Something a run needs can't be had on this machine; the text says what and why."""
+
+
+@cache
+def fetcher() -> ModuleType:
+    """Returns ops/tools.py as a module."""
+    spec = importlib.util.spec_from_file_location("footfall_tools", ROOT / "ops" / "tools.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def program(name: str) -> Path:
+    """Returns the program, fetched if need be; raises Missing."""
+    tools = fetcher()
+    try:
+        tools.fetch(name)
+    except tools.Unavailable as error:
+        raise Missing(f"{name} can't be had: {error}") from None
+    found: Path | None = tools.found(name)
+    if found is None:
+        raise Missing(f"{name} can't be had")
+    return found
+
+
+def clock_library(folder: Path) -> Path:
+    """Returns a library that shifts a process's wall clock, made here; raises Missing."""
+    made = folder / "clock.so"
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise Missing("stepping a clock needs a C compiler")
+    source = Path(__file__).with_name("clock.c")
+    words = [compiler, "-shared", "-fPIC", "-O2", "-o", made, source, "-ldl"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise Missing(f"stepping a clock needs a C compiler that works: {done.stderr[:200]}")
+    return made
+
+
+class Disk:
+    """A file system of a fixed size, in memory; without the right to mount, a plain folder."""
+
+    def __init__(self, folder: Path, *, mounted: bool) -> None:
+        self.folder, self.mounted = folder, mounted
+
+    @property
+    def filler(self) -> Path:
+        return self.folder / "filler"
+
+    def fill(self) -> None:
+        """Leaves no byte free; raises Missing on a plain folder."""
+        if not self.mounted:
+            raise Missing("a small file system can't be mounted by this user")
+        with self.filler.open("wb", buffering=0) as file:
+            for size in (1 << 20, 4096):
+                self.write_until_full(file.fileno(), size)
+
+    def write_until_full(self, file: int, size: int) -> None:
+        block = b"\0" * size
+        for _ in range(shutil.disk_usage(self.folder).total // size + 1):
+            try:
+                os.write(file, block)
+            except OSError:
+                return
+
+    def free(self) -> None:
+        self.filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(megabytes: int) -> Iterator[Disk]:
+    """Yields a disk of its own, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="footfall-disk-"))
+    options = ["-o", f"size={megabytes}m,mode=755"]
+    done = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", folder], capture_output=True)
+    folder.chmod(0o755)
+    try:
+        yield Disk(folder, mounted=done.returncode == 0)
+    finally:
+        if done.returncode == 0:
+            subprocess.run(["umount", "--lazy", folder], check=False, capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
