@@ -71,7 +71,7 @@ def event(chance: random.Random) -> dict[str, Any]:
     return {
         "event_id": str(uuid.UUID(int=chance.getrandbits(128), version=4)),
         "event_type": chance.choices(KINDS, (50, 20, 15, 8, 4, 3))[0],
-        "user_id": int(chance.paretovariate(1.2)) % PEOPLE + 1,
+        "user_id": chance.randint(1, PEOPLE),
         "created_at": (datetime.now(UTC) - ago).isoformat(),
         "metadata": {"page": chance.choice(PAGES), "plan": "team", "device": "mobile"},
     }
