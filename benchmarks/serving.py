@@ -8,11 +8,13 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
+import requests
 
 from tests.servers import PostgresServer, accepts_connections, end, free_port, wait_until
 
@@ -88,10 +90,25 @@ def serving(command: list[str | Path], settings: dict[str, str]) -> Iterator[int
             words, cwd=ROOT, env={**os.environ, **settings}, stdout=nowhere, stderr=sys.stderr
         )
         try:
-            wait_until(f"{words[0]}'s start", lambda: accepts_connections(port), 60)
+            wait_until(f"{words[0]}'s start", lambda: all_workers_answer(port), 120)
             yield port
         finally:
             end(process)
+
+
+def all_workers_answer(port: int) -> bool:
+    """Whether each of forty new connections is answered: a worker that still begins takes none."""
+    if not accepts_connections(port):
+        return False
+    try:
+        found = [
+            requests.get(f"http://127.0.0.1:{port}/openapi.json", timeout=60) for _ in range(40)
+        ]
+    except requests.RequestException:
+        return False
+    # Whoever came first has taken them all; the other has begun by the time they are through.
+    time.sleep(1)
+    return all(answer.ok for answer in found)
 
 
 def load(
