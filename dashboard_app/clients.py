@@ -239,6 +239,45 @@ class AnalyticsClient(ServiceClient):
             "GET", "/analytics/export", params=params, stream=True, timeout=(1.0, 60.0)
         )
 
+    def funnel(self, body: Json) -> Json:
+        answer: Json = self.change("POST", "/analytics/funnel", body)
+        return answer
+
+    def funnel_dropped(self, body: Json) -> Json:
+        answer: Json = self.change("POST", "/analytics/funnel/dropped", body)
+        return answer
+
+    def report(self, name: str, params: Params) -> Json:
+        """Returns a behaviour report: retention, paths, properties or breakdown."""
+        answer: Json = self.get(f"/analytics/{name}", params)
+        return answer
+
+    def saved_reports(self, params: Params) -> Json:
+        answer: Json = self.get("/analytics/saved-reports", params)
+        return answer
+
+    def saved_report(self, report_id: int) -> Json:
+        answer: Json = self.get(f"/analytics/saved-reports/{report_id}")
+        return answer
+
+    def save_report(self, body: Json) -> Json:
+        answer: Json = self.change("POST", "/analytics/saved-reports", body)
+        return answer
+
+    def delete_saved_report(self, report_id: int) -> None:
+        self.change("DELETE", f"/analytics/saved-reports/{report_id}")
+
+    def annotations(self, params: Params) -> Json:
+        answer: Json = self.get("/analytics/annotations", params)
+        return answer
+
+    def annotate(self, body: Json) -> Json:
+        answer: Json = self.change("POST", "/analytics/annotations", body)
+        return answer
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        self.change("DELETE", f"/analytics/annotations/{annotation_id}")
+
     def api_keys(self, params: Params = None) -> Json:
         answer: Json = self.get("/analytics/api-keys", params)
         return answer

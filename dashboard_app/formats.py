@@ -111,13 +111,23 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
+def duration(seconds: float) -> str:
+    """Returns 5400 as `1 h 30 min`: the two largest units that there are."""
+    left, parts = round(seconds), []
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        whole, left = divmod(left, size)
+        if whole:
+            parts.append(f"{whole} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
 def as_json(value: Any) -> Markup:
     """Returns JSON that may stand in a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - nothing left can end the element
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - nothing left can end the element  # nosec B704
 
 
 FILTERS = (
-    number, compact, percent, moment, clock, is_past, day_name, initials, program, plural,
+    number, compact, percent, moment, clock, is_past, day_name, initials, program, plural, duration,
     as_json,
 )  # fmt: skip
