@@ -177,7 +177,7 @@ def line(
         now=now,
         label=metric.unit,
         revision=revision(filters, metric.key),
-        links=zooms(filters, buckets),
+        links=[zoom(filters, each["start"], filters.interval) for each in buckets],
     )
     figure = notes.on(figure, filters)
     return {"figure": figure, "rows": rows(charts.begun(buckets, now), previous, metric, name)}
@@ -319,16 +319,6 @@ def digest(filters: Filters) -> str:
     summary = analytics().summary(filters.bounds())
     figures = [summary["total_events"], summary["unique_users"], summary["events_by_type"]]
     return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def zooms(filters: Filters, buckets: Sequence[Json]) -> charts.Links | None:
-    """Returns where a click on a bucket zooms to; days share one link, to keep figures small."""
-    if filters.interval == "hour":
-        return None
-    if filters.interval == "day":
-        first = filters.first
-        return filters.for_days(first, first).replace(first.isoformat(), "DAY")
-    return [zoom(filters, each["start"], filters.interval) for each in buckets]
 
 
 def zoom(filters: Filters, start: str, interval: str) -> str:
