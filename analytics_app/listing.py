@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, Select, select, true, tuple_
 
 from analytics_app import dialects
-from analytics_app.models import Event
+from analytics_app.models import DayCount, Event
 from analytics_app.readers import Snapshot
 from analytics_app.reports import dated
 from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
@@ -32,16 +32,33 @@ class Filter:
 
 def page(snapshot: Snapshot, wanted: Filter, query: PageQuery) -> dict[str, Any]:
     """Returns one page; events that arrive meanwhile neither repeat nor hide another."""
-    chosen = select(Event.__table__).where(*conditions(snapshot, wanted))
+    where = conditions(snapshot, wanted)
     if query.cursor:
         after = decode_cursor(query.cursor, datetime, int)
-        chosen = chosen.where(tuple_(Event.created_at, Event.id) < tuple_(*after))
-    chosen = chosen.order_by(Event.created_at.desc(), Event.id.desc()).limit(query.limit + 1)
+        where.append(tuple_(Event.created_at, Event.id) < tuple_(*after))
+        where.append(Event.created_at <= after[0])  # what an index can begin at
+    dialect = dialects.of(snapshot.connection.engine)
+    by_index = dialect.NEEDS_A_TYPE and wanted.actor is None
+    chosen = newest_by_type(where, query.limit + 1) if by_index else newest(where, query.limit + 1)
     rows = snapshot.connection.execute(chosen).all()
     shown, more = rows[: query.limit], len(rows) > query.limit
     items = sparse((answered(row) for row in shown), query.fields, FIELDS)
     cursor = encode_cursor(shown[-1].created_at, shown[-1].id) if more else None
     return dated({"items": items, "next_cursor": cursor}, snapshot)
+
+
+def newest(where: list[ColumnElement[bool]], limit: int) -> Select[Any]:
+    """Returns the newest events that fit."""
+    order = (Event.created_at.desc(), Event.id.desc())
+    return select(Event.__table__).where(*where).order_by(*order).limit(limit)
+
+
+def newest_by_type(where: list[ColumnElement[bool]], limit: int) -> Select[Any]:
+    """Returns the same from the newest of each type, which an index by type and time holds."""
+    kinds = select(DayCount.event_type).distinct().subquery("kinds")
+    each = newest([*where, Event.event_type == kinds.c.event_type], limit).lateral("newest")
+    chosen = select(each).select_from(kinds).join(each, true())
+    return chosen.order_by(each.c.created_at.desc(), each.c.id.desc()).limit(limit)
 
 
 def conditions(snapshot: Snapshot, wanted: Filter) -> list[ColumnElement[bool]]:

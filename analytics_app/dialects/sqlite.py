@@ -33,6 +33,7 @@ from analytics_app.models import Event
 from analytics_app.zones import QUARTERS_A_DAY, day_number, quarter_of
 from chassis.database import transaction
 
+NEEDS_A_TYPE = False
 SLOTS = 1
 KEPT_SLOT = 0
 
