@@ -22,6 +22,13 @@ TICKS = [
     {"dtickrange": [DAY, MONTH], "value": "%-d %b"},
     {"dtickrange": [MONTH, None], "value": "%b %Y"},
 ]
+# How a bucket's name is made from its x; hours carry theirs, for nights when clocks go back.
+HOVER = {
+    "day": "%{x|%a %-d %b %Y}",
+    "week": "week of %{x|%-d %b %Y}",
+    "month": "%{x|%B %Y}",
+}
+Links = str | Sequence[str]
 FEW = 5
 OTHER, OTHER_COLOR = "Other", "--c-other"
 
@@ -76,28 +83,26 @@ def trend_figure(
     now: datetime,
     label: str,
     revision: str,
-    links: Sequence[str] = (),
+    links: Links | None = None,
 ) -> Figure:
     """Returns a line over time, its unfinished end dotted, with the comparison dashed.
 
     `previous` holds (name, value) of the bucket that each of `buckets` is compared to;
-    `links` where a click on each leads.
+    `links` is where a click leads: one link for each bucket, or one in which DAY stands for it.
     """
     ends = axis_values([*buckets[:1], *buckets[-1:]], interval, tz)
     buckets = begun(buckets, now)
+    values = values[: len(buckets)]
     x = axis_values(buckets, interval, tz)
     names = [bucket_name(each["start"], interval, tz) for each in buckets]
     finished = finished_count(buckets)
-    traces = [
-        line(x[:finished], values[:finished], names[:finished], label)
-        | {"meta": {"links": list(links[:finished])}}
-    ]
+    hover = HOVER.get(interval, "%{customdata}")
+    traces = [line(x[:finished], values[:finished], names[:finished], label, hover)]
     if finished < len(x):
         begin = max(0, finished - 1)
-        traces.append(
-            open_end(x[begin:], values[begin:], names[begin:], label)
-            | {"meta": {"links": list(links[begin:])}}
-        )
+        traces.append(open_end(x[begin:], values[begin:], names[begin:], label))
+        traces[-1]["meta"] = part_of(links, begin, len(x))
+    traces[0]["meta"] = part_of(links, 0, finished)
     # Last, or the filled line would cover it.
     traces += [earlier_line(x, previous)] if previous else []
     frame = layout(revision, zoomable=True)
@@ -117,19 +122,32 @@ def finished_count(buckets: Sequence[Bucket]) -> int:
     return next((i for i, each in enumerate(buckets) if not each["complete"]), len(buckets))
 
 
-def line(x: Sequence[str], y: Sequence[float], names: Sequence[str], label: str) -> Figure:
-    return {
+def part_of(links: Links | None, begin: int, end: int) -> Figure:
+    """Returns the `meta` by which charts.js finds where a click on a bucket leads."""
+    if isinstance(links, str):
+        return {"link": links}
+    return {"links": list(links[begin:end])} if links else {}
+
+
+def line(
+    x: Sequence[str],
+    y: Sequence[float],
+    names: Sequence[str],
+    label: str,
+    hover: str = "%{customdata}",
+) -> Figure:
+    shown = {
         "type": "scatter",
         "mode": "lines" if len(x) > 1 else "markers",
         "x": list(x),
         "y": list(y),
-        "customdata": list(names),
         "line": {"color": "--c1", "width": 2},
         "marker": {"color": "--c1", "size": 7},
         "fill": "tozeroy",
         "fillcolor": "--c1-soft",
-        "hovertemplate": f"%{{customdata}}<br>%{{y:,}} {plain(label)}<extra></extra>",
+        "hovertemplate": f"{hover}<br>%{{y:,}} {plain(label)}<extra></extra>",
     }
+    return shown | ({"customdata": list(names)} if "customdata" in hover else {})
 
 
 def open_end(x: Sequence[str], y: Sequence[float], names: Sequence[str], label: str) -> Figure:
@@ -166,27 +184,28 @@ def bars_figure(
     x = axis_values(buckets, interval, tz)
     names = [bucket_name(each["start"], interval, tz) for each in buckets]
     pattern = ["" if each["complete"] else "/" for each in buckets]
-    traces = [stack(x, each, names, pattern) for each in series]
+    hover = HOVER.get(interval, "%{customdata}")
+    traces = [stack(x, each, names, pattern, hover) for each in series]
     frame = layout(revision, zoomable=False) | {"barmode": "stack", "bargap": 0.28}
     heights = [sum(column) for column in zip(*(each.counts for each in series), strict=True)]
     return {"data": traces, "layout": counted(frame, max(heights, default=0))}
 
 
-def stack(x: list[str], series: Series, names: list[str], pattern: list[str]) -> Figure:
-    return {
+def stack(x: list[str], series: Series, names: list[str], pattern: list[str], hover: str) -> Figure:
+    shown = {
         "type": "bar",
         "name": plain(series.name),
         "x": x,
         "y": list(series.counts),
-        "customdata": names,
         "marker": {
             "color": series.color,
             "line": {"color": "--surface", "width": 1},
             "pattern": {"shape": pattern, "fillmode": "replace", "size": 5, "solidity": 0.6},
         },
-        "hovertemplate": f"%{{customdata}}<br>%{{y:,}} {plain(series.name)}<extra></extra>",
+        "hovertemplate": f"{hover}<br>%{{y:,}} {plain(series.name)}<extra></extra>",
         "meta": {"link": series.link},
     }
+    return shown | ({"customdata": names} if "customdata" in hover else {})
 
 
 def donut_figure(parts: Sequence[tuple[str, str, int, str]], *, revision: str) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import current_app
 
 from chassis.client import Refused
-from chassis.errors import Problem
+from chassis.errors import Unavailable
 from dashboard_app import reports
 from dashboard_app.clients import Json, analytics
 from dashboard_app.filters import Filters
@@ -27,7 +27,7 @@ def is_now(filters: Filters) -> bool:
         return False
     try:
         over = others(reports.ranking(filters)) or others(all_types())
-    except (Problem, Refused):
+    except (Unavailable, Refused):
         return False
     if over:
         current_app.extensions[OVER] = True

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dashboard_app import charts, notes
+from dashboard_app import charts
 from dashboard_app.cache import ShortCache
 from dashboard_app.charts import COLORS, LARGEST_SERIES, OTHER, OTHER_COLOR, Series
 from dashboard_app.clients import Json, analytics
@@ -177,9 +177,8 @@ def line(
         now=now,
         label=metric.unit,
         revision=revision(filters, metric.key),
-        links=[zoom(filters, each["start"], filters.interval) for each in buckets],
+        links=zooms(filters, buckets),
     )
-    figure = notes.on(figure, filters)
     return {"figure": figure, "rows": rows(charts.begun(buckets, now), previous, metric, name)}
 
 
@@ -300,7 +299,6 @@ def bars(filters: Filters) -> dict[str, Any]:
     )
     names = [charts.bucket_name(each["start"], interval, filters.tz) for each in whole]
     table = list(zip(names, zip(*(one.counts for one in series), strict=True), strict=False))
-    figure = notes.on(figure, filters)
     return {"figure": figure, "series": series, "table": table, "interval": interval}
 
 
@@ -319,6 +317,16 @@ def digest(filters: Filters) -> str:
     summary = analytics().summary(filters.bounds())
     figures = [summary["total_events"], summary["unique_users"], summary["events_by_type"]]
     return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def zooms(filters: Filters, buckets: Sequence[Json]) -> charts.Links | None:
+    """Returns where a click on a bucket zooms to; days share one link, to keep figures small."""
+    if filters.interval == "hour":
+        return None
+    if filters.interval == "day":
+        first = filters.first
+        return filters.for_days(first, first).replace(first.isoformat(), "DAY")
+    return [zoom(filters, each["start"], filters.interval) for each in buckets]
 
 
 def zoom(filters: Filters, start: str, interval: str) -> str:

@@ -66,10 +66,11 @@
       if (!open.contains(target)) open.open = false;
     }
   };
+  // The clipboard's own interface is closed to pages without HTTPS; a selection is not.
   const copy = (button) => {
-    navigator.clipboard.writeText($(button.dataset.from).textContent.trim()).then(() => {
-      button.querySelector("span").textContent = "Copied";
-    });
+    getSelection().selectAllChildren($(button.dataset.from));
+    const copied = document.execCommand("copy");
+    button.querySelector("span").textContent = copied ? "Copied" : "Press Ctrl+C";
   };
 
   document.addEventListener("keydown", (event) => {

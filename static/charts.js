@@ -34,7 +34,7 @@
     plot.on("plotly_click", ({ points: [point] }) => {
       const { link: own, links = [] } = point.data.meta || {};
       const link = own || links[point.pointNumber ?? point.i];
-      if (link) htmx.ajax("GET", link, { target: "#filters", swap: "outerHTML" });
+      if (link) htmx.ajax("GET", link.replaceAll("DAY", point.x), { target: "#filters", swap: "outerHTML" });
     });
   };
 

@@ -39,17 +39,22 @@ def page() -> ResponseReturnValue:
         begun = {"is_first_run": first_run.is_now(filters), "address": api_address()}
         return render_template("overview/page.html", **shown, **begun)
     answer = make_response(render_template("_filters.html", **shown))
-    answer.headers["HX-Trigger-After-Settle"] = json.dumps({news(filters): {}})
+    answer.headers["HX-Trigger-After-Settle"] = json.dumps({name: {} for name in news(filters)})
     answer.headers["HX-Push-Url"] = filters.url(url_for("overview.page"))
     return answer
 
 
-def news(filters: Filters) -> str:
-    """Returns which panels must follow a change: a tile's choice concerns the line alone."""
+def news(filters: Filters) -> list[str]:
+    """Returns what panels must hear of a change.
+
+    `metric` concerns the line alone; `events` also the newest events, which have no range.
+    """
     address = urlsplit(request.headers.get("HX-Current-URL", ""))
     before = filtering.read(dict(parse_qsl(address.query)), filters.default_tz)
-    same = before.query(metric=filters.metric) == filters.query()
-    return "metric" if same and before.metric != filters.metric else "filters"
+    if before.metric != filters.metric and before.query(metric=filters.metric) == filters.query():
+        return ["metric"]
+    same_events = (before.event_type, before.tz) == (filters.event_type, filters.tz)
+    return ["filters"] if same_events else ["filters", "events"]
 
 
 def api_address() -> str:

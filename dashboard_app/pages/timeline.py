@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from chassis.auth import caller, signed_in
 from chassis.client import Refused
-from chassis.errors import NotFound, Problem
+from chassis.errors import NotFound, Unavailable
 from dashboard_app import reports
 from dashboard_app.answers import landing
 from dashboard_app.clients import analytics, users
@@ -53,5 +53,5 @@ def person(user_id: int) -> dict[str, Any] | None:
         return None
     try:
         return users().account(user_id)
-    except (Refused, Problem):
+    except (Refused, Unavailable):
         return None

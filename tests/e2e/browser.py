@@ -10,6 +10,7 @@ from typing import Any
 from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -26,17 +27,21 @@ LOUD = ("SEVERE", "WARNING")
 class Browser:
     """One Chromium with a profile of its own; use it as a context manager."""
 
-    def __init__(self, base: str, profile: str, *, javascript: bool = True) -> None:
+    def __init__(
+        self, base: str, profile: str, *, javascript: bool = True, log_network: bool = False
+    ) -> None:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        logs = {"browser": "ALL"} | ({"performance": "ALL"} if log_network else {})
+        options.set_capability("goog:loggingPrefs", logs)
         self.driver = webdriver.Chrome(
             options=options, service=Service(shutil.which("chromedriver"))
         )
         self.base = base
         self.expected: list[str] = []
+        self.command("Page.addScriptToEvaluateOnNewDocument", source=WITNESS)
         if not javascript:
             self.command("Emulation.setScriptExecutionDisabled", value=True)
         self.resize(1440, 900)
@@ -108,9 +113,21 @@ class Browser:
         """Types on the page itself."""
         self.driver.switch_to.active_element.send_keys(text)
 
+    def drag(self, selector: str, begin: float, end: float) -> None:
+        """Drags along the middle of an element, from and to such shares of its width."""
+        element = self.one(selector)
+        width = element.size["width"]
+        actions = ActionChains(self.driver)
+        actions.move_to_element_with_offset(element, int((begin - 0.5) * width), 0)
+        actions.click_and_hold().move_by_offset(int((end - begin) * width), 0).release().perform()
+
     def read(self, selector: str) -> str:
         """Returns the element's words on one line."""
         return " ".join(self.one(selector).text.split())
+
+    def content(self, selector: str) -> str:
+        """Returns the element's words on one line, folded away or not."""
+        return " ".join((self.one(selector).get_attribute("textContent") or "").split())
 
     def until(self, found: Callable[[], Any], complaint: str, seconds: float = 10) -> Any:
         """Returns what `found` returns once it is something."""
@@ -136,13 +153,28 @@ class Browser:
     def complaints(self) -> list[str]:
         """Returns the console's warnings and errors, but for those that were expected."""
         entries = [e for e in self.driver.get_log("browser") if e["level"] in LOUD]
-        return [
-            json.dumps(entry)
-            for entry in entries
-            if not any(word in entry["message"] for word in self.expected)
-        ]
+        spoken = [json.dumps(entry) for entry in entries] + self.violations()
+        return [each for each in spoken if not any(word in each for word in self.expected)]
+
+    def violations(self) -> list[str]:
+        """Returns what the content security policy has blocked in this tab so far."""
+        kept = self.script("return sessionStorage.getItem('violations')")
+        found: list[str] = json.loads(kept or "[]")
+        return found
 
 
+# Keeps violations of the policy and shifts of the layout over reloads and swaps.
+WITNESS = """
+document.addEventListener("securitypolicyviolation", (event) => {
+  const seen = JSON.parse(sessionStorage.getItem("violations") || "[]");
+  seen.push(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+  sessionStorage.setItem("violations", JSON.stringify(seen));
+});
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
 SETTLED = """
 const busy = document.querySelector(".htmx-request, .skeleton");
 const plots = [...document.querySelectorAll("[data-figure]")];

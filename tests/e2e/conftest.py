@@ -45,6 +45,16 @@ def register(stack: Stack, name: str, **account: str) -> int:
     return number
 
 
+def promote(stack: Stack, user_id: int, role: str) -> None:
+    """Gives an account a role, as the admin."""
+    requests.patch(
+        f"{stack.users_url}/users/{user_id}",
+        json={"role": role},
+        headers={"Authorization": f"Bearer {token(stack)}"},
+        timeout=10,
+    ).raise_for_status()
+
+
 def token(stack: Stack, name: str = "root") -> str:
     """Returns a new access token of `name`."""
     body = {"username": name, "password": PASSWORD}

@@ -48,6 +48,7 @@ def first_metadata(browser: Browser) -> None:
     browser.script("document.querySelectorAll('.metadata')[2].open = true")
 
 
+FUNNEL = "/funnels?step1=user_registered&step2=search&step3=checkout"
 VIEWS = (
     View("login", "/login", who=None),
     View("login-refused", "/login", wrong_password, who=None),
@@ -66,6 +67,17 @@ VIEWS = (
     View("events-filtered", "/events?event_type=search&metadata.plan=free", first_metadata),
     View("events-empty", "/events?event_type=nothing_like_this"),
     View("timeline", "/users/100752"),
+    View("live", "/live"),
+    View("funnels", FUNNEL),
+    View("funnels-stopped", FUNNEL + "&by=plan&stopped=2"),
+    View("funnels-blank", "/funnels"),
+    View("retention", "/retention?range=90d"),
+    View("retention-empty", "/retention?from=2020-01-01&to=2020-01-31"),
+    View("paths", "/paths?levels=2"),
+    View("properties", "/properties"),
+    View("breakdown", "/properties?of=search&key=plan"),
+    View("saved-reports", "/saved-reports"),
+    View("notes", "/annotations"),
     View("accounts", "/accounts"),
     View("account", "/accounts/2"),
     View("invites", "/invites", made_invite),

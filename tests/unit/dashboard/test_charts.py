@@ -82,6 +82,8 @@ def test_what_lies_ahead_is_not_drawn_as_nothing() -> None:
     figure = trend(now=datetime(2026, 11, 21, 12, tzinfo=UTC))
     assert [each["x"][-1] for each in figure["data"][:2]] == ["2026-11-21", "2026-11-21"]
     assert figure["layout"]["xaxis"]["range"] == ["2026-11-20", "2026-11-22"]
+    early = trend(DAYS[:1] + DAYS[2:] * 2, now=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    assert [each["x"] for each in early["data"][:1]] == [["2026-11-20"]]
 
 
 def test_an_unfinished_bar_is_hatched() -> None:

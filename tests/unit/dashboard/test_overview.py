@@ -72,6 +72,16 @@ def test_the_line_the_table_and_the_download_agree(platform: Platform) -> None:
     assert [int(each) for each in cells] == list(points.values())
 
 
+@pytest.mark.parametrize("name", ["today", "yesterday", "7d", "30d", "90d", "12m"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "Pacific/Kiritimati", "Pacific/Niue"])
+def test_every_range_is_drawn_in_every_zone(platform: Platform, name: str, zone: str) -> None:
+    platform.send(event("page_view", 0))
+    for metric in ("users", "events", "signups", "failures"):
+        query = f"range={name}&tz={zone}&metric={metric}"
+        assert platform.admin.fragment(f"/overview/trend?{query}").status_code == 200
+        assert platform.admin.get(f"/overview/trend.csv?{query}").status_code == 200
+
+
 def test_a_filter_by_type_holds_for_every_panel(platform: Platform) -> None:
     platform.send(event("search", user_id=1), event("page_view"), event("page_view"))
     text = text_of(platform.admin.fragment("/overview/trend?event_type=search"))
@@ -99,6 +109,12 @@ def test_to_htmx_the_page_is_the_filter_bar_with_word_to_the_panels(platform: Pl
     assert "<html" not in answer.text
     assert json.loads(answer.headers["HX-Trigger-After-Settle"]) == {"filters": {}}
     assert answer.headers["HX-Push-Url"] == "/?range=7d"
+
+
+def test_the_newest_events_follow_a_filter_by_type_and_no_range(platform: Platform) -> None:
+    here = {"HX-Current-URL": "http://localhost/"}
+    answer = platform.admin.fragment("/?event_type=search", **here)
+    assert json.loads(answer.headers["HX-Trigger-After-Settle"]) == {"filters": {}, "events": {}}
 
 
 def test_another_tile_concerns_the_line_alone(platform: Platform) -> None:

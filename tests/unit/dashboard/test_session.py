@@ -192,3 +192,12 @@ def test_behind_https_the_cookie_is_bound_to_the_host_and_secure(
     for part in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
         assert part in cookie
     assert "Strict-Transport-Security" in done.headers
+
+
+def test_a_page_of_a_session_that_was_ended_elsewhere_is_not_shown_half(
+    platform: Platform,
+) -> None:
+    ada = platform.person("ada")
+    platform.call("users", "POST", "/logout", ada.token, json={"everywhere": True})
+    spoil(platform, ada)
+    assert ada.get("/").status_code == 302
