@@ -54,9 +54,11 @@ def engine_options(
     statement_timeout_ms: int = 5000,
 ) -> dict[str, Any]:
     """Returns create_engine's options; a pool that is exhausted raises after 1.5 s."""
+    # An error's text is logged: it must not hold what the statement was given.
     if is_sqlite(url):
-        return sqlite_options(url)
+        return {"hide_parameters": True, **sqlite_options(url)}
     return {
+        "hide_parameters": True,
         "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": POOL_WAIT_SECONDS,

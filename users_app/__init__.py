@@ -66,11 +66,9 @@ def made_parts(app: Flask, settings: UsersSettings) -> Parts:
 def connect(app: Flask, settings: UsersSettings) -> None:
     url = settings.users_database_url
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    # An error's text goes to the log: it must not hold what a statement was given.
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        **database.engine_options(url, application_name="footfall-users"),
-        "hide_parameters": True,
-    }
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database.engine_options(
+        url, application_name="footfall-users"
+    )
     db.init_app(app)
     with app.app_context():
         database.prepare(db.engine)
