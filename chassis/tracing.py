@@ -32,7 +32,8 @@ def install(app: Flask, service: str) -> None:
         app,
         tracer_provider=provider,
         excluded_urls="/health.*,/metrics",
-        request_hook=without_query,
+        # At its request hook a span has not got its address yet.
+        response_hook=without_query,
     )
     RequestsInstrumentor().instrument(tracer_provider=provider, request_hook=without_query)
     if "sqlalchemy" in app.extensions:
@@ -62,7 +63,7 @@ def trace_statements(app: Flask, provider: TracerProvider) -> None:
     SQLAlchemyInstrumentor().instrument(engines=engines, tracer_provider=provider)
 
 
-def without_query(span: Any, _request: Any) -> None:
+def without_query(span: Any, *_: Any) -> None:
     """Cuts the query off every address in a span."""
     for name in WITH_QUERY:
         value = (span.attributes or {}).get(name)

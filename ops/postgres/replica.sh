@@ -20,4 +20,4 @@ SQL
     pg_basebackup --pgdata="$PGDATA" --checkpoint=fast --wal-method=stream --slot="$slot" \
         --write-recovery-conf --dbname="host=$PRIMARY_HOST user=replicator application_name=$slot"
 fi
-exec postgres -c hot_standby=on -c hot_standby_feedback=on "$@"
+exec postgres -c listen_addresses='*' -c hot_standby=on -c hot_standby_feedback=on "$@"

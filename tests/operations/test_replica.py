@@ -31,7 +31,12 @@ class Replica:
             "PGPORT": str(primary.port),
             "REPLICATION_PASSWORD_FILE": str(password),
         }
-        words = [f"-cport={self.port}", "-cunix_socket_directories=", "-cmax_connections=200"]
+        words = [
+            f"-cport={self.port}",
+            "-clisten_addresses=127.0.0.1",
+            "-cunix_socket_directories=",
+            "-cmax_connections=200",
+        ]
         with (home / "replica.log").open("wb") as log:
             self.process = subprocess.Popen(
                 ["bash", str(home / "replica.sh"), *words],
