@@ -8,7 +8,6 @@ Ends with 1 if anything acknowledged was lost, counted twice or shown to the wro
 from __future__ import annotations
 
 import argparse
-import re
 import signal
 import sys
 import time
@@ -18,7 +17,7 @@ from tests.chaos import faults
 from tests.chaos.platform import Platform
 from tests.chaos.trial import HEAD, Row, tried
 
-BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
+MARKS = ("<!-- chaos: begin -->", "<!-- chaos: end -->")
 
 
 def main() -> int:
@@ -39,7 +38,7 @@ def main() -> int:
     print("\n" + "\n".join(lines))
     print(f"\n{len(rows)} faults in {time.monotonic() - began:.0f} s; verify says: {agreement}")
     if options.write:
-        write(options.write, "\n".join(lines))
+        write(options.write, "\n".join(lines), MARKS)
     return 0 if all(row.is_good for row in rows) else 1
 
 
@@ -49,11 +48,12 @@ def verdict(row: Row) -> str:
     return "good" if row.is_good else f"{len(row.complaints)} complaints"
 
 
-def write(path: Path, table: str) -> None:
-    """Puts the table between the two marks of a document."""
-    text = path.read_text()
-    pattern = re.compile(f"{re.escape(BEGIN)}.*{re.escape(END)}", re.DOTALL)
-    path.write_text(pattern.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text))
+def write(path: Path, figures: str, marks: tuple[str, str]) -> None:
+    """Puts the figures between the two marks of a document."""
+    begin, end = marks
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n{figures}\n{end}{after}")
 
 
 def arguments() -> argparse.Namespace:

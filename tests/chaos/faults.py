@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def clock_stepped(app: str, seconds: int) -> Fault:
     def back(platform: Platform) -> None:
         platform.balancers[app].targets[:] = [platform.ports[app]]
         if twin in platform.processes:
-            platform.balancers[app].wait_idle(platform.ports[twin])
+            platform.balancers[app].settle(platform.ports[twin])
             platform.stop(twin)
 
     def send_what_was_refused(platform: Platform) -> None:
@@ -199,8 +200,8 @@ def workers_reloaded() -> Fault:
             platform.processes[app].send_signal(signal.SIGHUP)
         time.sleep(OUTAGE_SECONDS)
 
-    words = "`kill -HUP` of every gunicorn: new workers take over from the old"
-    return Fault("workers-reloaded", words, reload, quiet=True)
+    words = "`kill -HUP` of every gunicorn at once: new workers take over from the old"
+    return Fault("workers-reloaded", words, reload)
 
 
 def migration() -> Fault:
@@ -219,20 +220,30 @@ def migration() -> Fault:
     return Fault("migration", words, migrate, quiet=True)
 
 
-def before_newest_migration(folder: Path) -> Path:
-    """Returns the tree before the newest analytics migration came; raises Missing."""
+def before_newest_migration(home: Path) -> Path:
+    """Returns the last tree that runs from before the newest analytics migration, or Missing."""
     versions = ROOT / "analytics_app" / "migrations" / "versions"
     newest = max(versions.glob("0*.py")).relative_to(ROOT)
-    log = ["log", "--diff-filter=A", "--format=%H", "--", str(newest)]
-    added = git(*log).split()
-    if not added or newest.name.startswith("0001"):
-        raise Missing("the history holds no release before the newest migration")
+    added = git("log", "--diff-filter=A", "--format=%H", "--", str(newest)).split()
+    if added and not newest.name.startswith("0001"):
+        for commit in git("rev-list", "-n", "9", f"{added[-1]}^", "--", "analytics_app").split():
+            folder = home / f"before-{commit[:9]}"
+            unpack(commit, folder)
+            if runs(folder):
+                return folder
+    raise Missing("the history holds no release before the newest migration")
+
+
+def unpack(commit: str, folder: Path) -> None:
     folder.mkdir()
-    archive = subprocess.run(["git", "archive", f"{added[-1]}^"], cwd=ROOT, capture_output=True)
-    if archive.returncode:
-        raise Missing("the history holds no release before the newest migration")
+    archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", folder], input=archive.stdout, check=True)
-    return folder
+
+
+def runs(folder: Path) -> bool:
+    """Whether the tree is whole: half a change may have been committed before the other half."""
+    words = [sys.executable, "-c", "import analytics_app"]
+    return subprocess.run(words, cwd=folder, capture_output=True).returncode == 0
 
 
 def git(*words: str) -> str:
@@ -244,7 +255,7 @@ def git(*words: str) -> str:
 
 def serve_the_release_before(platform: Platform) -> None:
     """Puts the old analytics on an old database in the place of the present one."""
-    old = before_newest_migration(platform.home / "before")
+    old = before_newest_migration(platform.home)
     server = platform.databases["analytics"]
     server.execute("CREATE DATABASE analytics_before")
     given = {"ANALYTICS_DATABASE_URL": server.url("analytics_before")}

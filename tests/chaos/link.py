@@ -69,14 +69,15 @@ class Link:
         """Lets all through again, what waited first."""
         self.wire.loop.call_soon_threadsafe(self.flowing.set)
 
-    def drain(self, target: int, seconds: float = 20) -> None:
-        """Sends no new connection there and waits until the last one has ended."""
+    def drain(self, target: int, seconds: float = 3) -> None:
+        """Sends no new connection there, and leaves those that are open a while to end."""
         self.targets.remove(target)
-        self.wait_idle(target, seconds)
+        self.settle(target, seconds)
 
-    def wait_idle(self, target: int, seconds: float = 20) -> None:
-        """Returns when no connection to there is open."""
-        wait_until(f"the end of what {target} does", lambda: self.busy[target] == 0, seconds)
+    def settle(self, target: int, seconds: float = 3) -> None:
+        """Returns when no connection to there is open; idle ones are left after a while."""
+        with contextlib.suppress(TimeoutError):
+            wait_until("the end of connections", lambda: self.busy[target] == 0, seconds)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
@@ -14,8 +13,8 @@ import requests
 
 from tests.chaos.actors import PASSWORD
 from tests.chaos.link import Link, Wire
-from tests.chaos.tools import Disk, Missing, program, small_disk
-from tests.servers import PostgresServer, accepts_connections, end, free_port, valkey, wait_until
+from tests.chaos.tools import Disk, Missing, small_disk, start_gateway
+from tests.servers import PostgresServer, end, free_port, valkey, wait_until
 from tests.stack import APPS, BIN, ROOT, WORKERS, Stack
 
 DISK_MEGABYTES = 400
@@ -100,25 +99,14 @@ class Platform(Stack):
 
     def open_gateway(self) -> None:
         """Puts the shipped nginx in front; without nginx, the balancers are what clients see."""
+        ports = {app: free_port() for app in APPS}
+        routes = {ports[app]: self.balancers[app].port for app in APPS}
         try:
-            nginx = program("nginx")
+            self.gateway = start_gateway(self.home, routes)
         except Missing as reason:
             self.without = str(reason)
-            self.address({app: self.balancers[app].port for app in APPS})
-            return
-        ports = {app: free_port() for app in APPS}
-        routes = [f"{ports[app]}=127.0.0.1:{self.balancers[app].port}" for app in APPS]
-        environment = {
-            "PATH": f"{nginx.parent}:{os.environ['PATH']}:/usr/sbin", "ROUTES": " ".join(routes),
-            "RUN_DIR": str(self.home / "gateway"), "ALIVE_PORT": str(free_port()),
-            "LISTEN_ADDRESS": "127.0.0.1", "TLS_DIR": str(self.home / "no-tls"),
-        }  # fmt: skip
-        with (self.home / "gateway.log").open("ab") as log:
-            self.gateway = subprocess.Popen(
-                ["sh", ROOT / "ops/nginx/start.sh"], env=environment, stdout=log, stderr=log
-            )
+            ports = {app: self.balancers[app].port for app in APPS}
         self.address(ports)
-        wait_until("the gateway's start", lambda: all(map(accepts_connections, ports.values())))
 
     def address(self, ports: dict[str, int]) -> None:
         """Sets where clients find the apps."""

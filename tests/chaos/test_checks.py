@@ -9,6 +9,7 @@ import pytest
 from tests.chaos import checks
 from tests.chaos.faults import ALL, Fault
 from tests.chaos.history import History
+from tests.chaos.load import grown
 from tests.chaos.trial import Row
 
 TYPE = "chaos.planted.single"
@@ -101,6 +102,11 @@ def test_a_server_error_that_is_not_announced_is_seen(
 ) -> None:
     history.answered("users", status, began=0.0)
     assert len(checks.unannounced(history)) == complaints
+
+
+def test_a_process_that_grows_under_load_is_seen() -> None:
+    assert grown({"users": (100 << 20, 101 << 20), "relay": (60 << 20, 64 << 20)}) == []
+    assert len(grown({"users": (100 << 20, 150 << 20)})) == 1
 
 
 def test_a_row_with_a_complaint_is_not_good() -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from tests.servers import accepts_connections, free_port, wait_until
 from tests.stack import ROOT
 
 
@@ -42,6 +43,25 @@ def program(name: str) -> Path:
     if found is None:
         raise Missing(f"{name} can't be had")
     return found
+
+
+def start_gateway(home: Path, routes: dict[int, int]) -> subprocess.Popen[bytes]:
+    """Starts the shipped nginx: from each port to the app's behind it; raises Missing."""
+    nginx = program("nginx")
+    environment = {
+        "PATH": f"{nginx.parent}:{os.environ['PATH']}",
+        "ROUTES": " ".join(f"{port}=127.0.0.1:{app}" for port, app in routes.items()),
+        "RUN_DIR": str(home / "gateway"),
+        "ALIVE_PORT": str(free_port()),
+        "LISTEN_ADDRESS": "127.0.0.1",
+        "TLS_DIR": str(home / "no-tls"),
+    }
+    with (home / "gateway.log").open("ab") as log:
+        started = subprocess.Popen(
+            ["sh", ROOT / "ops" / "nginx" / "start.sh"], env=environment, stdout=log, stderr=log
+        )
+    wait_until("the gateway's start", lambda: all(map(accepts_connections, routes)))
+    return started
 
 
 def clock_library(folder: Path) -> Path:
