@@ -89,10 +89,14 @@ class Browser:
             element.send_keys(text)
 
     def press(self, words: str) -> None:
-        """Presses the visible button or link that says these words."""
+        """Presses the visible button or link that says these words, or has them among others."""
         kinds = "self::button or self::a or self::summary"
-        path = f"//*[{kinds}][contains(normalize-space(.), '{words}')]"
-        self.until(lambda: self.shown(path), f"nothing to press says {words!r}").click()
+        whole = f"//*[{kinds}][normalize-space(.) = '{words}']"
+        part = f"//*[{kinds}][contains(normalize-space(.), '{words}')]"
+        found = self.until(
+            lambda: self.shown(whole) or self.shown(part), f"nothing to press says {words!r}"
+        )
+        found.click()
 
     def shown(self, path: str) -> WebElement | None:
         found = self.driver.find_elements(By.XPATH, path)
