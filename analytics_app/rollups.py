@@ -130,8 +130,9 @@ class Rollups:
             return
         first, last = (first_quarter(day, self.zone) for day in days)
         yield days_part(*days, self.zone)
-        yield quarters_part(whole.first, first)
-        yield quarters_part(last, whole.last)
+        for around in ((whole.first, first), (last, whole.last)):
+            if around[0] < around[1]:
+                yield quarters_part(*around)
 
     def whole_days(self, whole: Cut) -> tuple[int, int] | None:
         """Returns the days of the reporting zone that lie within, as `[first, last)`."""
