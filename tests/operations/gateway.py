@@ -32,10 +32,13 @@ class Gateway:
             "RUN_DIR": str(self.folder / "nginx"),
             "TLS_DIR": str(self.tls or self.folder / "none"),
         }
-        with (self.folder / "nginx.log").open("wb") as log:
+        with (
+            (self.folder / "nginx.log").open("wb") as log,
+            (self.folder / "access.log").open("ab") as access,
+        ):
             self.process = subprocess.Popen(
                 ["sh", str(ROOT / "ops" / "nginx" / "start.sh")],
-                env=environment, stdout=subprocess.PIPE, stderr=log,
+                env=environment, stdout=access, stderr=log,
             )  # fmt: skip
         wait_until("nginx's start", self.is_open)
         return self
@@ -50,8 +53,7 @@ class Gateway:
         """Ends nginx and returns its access log."""
         assert self.process is not None
         end(self.process)
-        assert self.process.stdout is not None
-        return self.process.stdout.read().decode()
+        return (self.folder / "access.log").read_text()
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self.process and self.process.poll() is None:

@@ -25,7 +25,8 @@ IDLE, HALF_SENT, SLOW = 10, 100, 20
 
 
 def main() -> int:
-    with ExitStack() as running, tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as running:
+        folder = running.enter_context(tempfile.TemporaryDirectory())
         settings = {"TRUSTED_PROXIES": "1"}
         stack = running.enter_context(Stack(parts=("users",), threads=8, settings=settings))
         gateway = running.enter_context(Gateway(stack.ports["users"], Path(folder)))
