@@ -44,13 +44,14 @@ screenshots: .venv/dev ## pictures of every page, under var/screenshots/
 	@$(BIN)/python ops/test_setup.py
 	@$(BIN)/python -m tests.e2e.screenshots
 
-lock: .venv/dev ## resolve the requirements anew
+lock: .venv/dev ## write the locks from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile $(LOCK) --extra users --extra analytics --extra dashboard --extra run pyproject.toml -o requirements.txt
 	@$(BIN)/uv pip compile $(LOCK) --all-extras -c requirements.txt pyproject.toml -o requirements-dev.txt
-LOCK := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
--include ops/ops.mk
+include ops/ops.mk
+-include ops/proof.mk
 
 clean: ## remove the environment; data under var/ stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
