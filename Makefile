@@ -18,6 +18,7 @@ demo: .venv/run ## the same under var/demo/, with an admin and 90 days of sample
 
 test: .venv/dev ## every test; real PostgreSQL, Valkey and Chromium included
 	@$(BIN)/python ops/test_setup.py
+	@$(BIN)/python ops/tools.py
 	@$(PYTEST) -n 2 --dist loadfile
 
 test-unit: .venv/dev ## the quick tests alone
