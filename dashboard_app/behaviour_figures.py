@@ -68,9 +68,11 @@ def funnel_figure(steps: Sequence[Json], revision: str) -> Figure:
 def retention_figure(averages: Sequence[Json], revision: str, unit: str) -> Figure:
     """Returns the average share of those who came back, by period."""
     frame = layout(revision, zoomable=False)
-    frame["xaxis"] |= {"type": "linear", "rangemode": "tozero", "tickformat": "d"}
+    last = max(1, len(averages) - 1)
+    frame["xaxis"] |= {"type": "linear", "tickformat": "d", "range": [-0.2, last + 0.2]}
+    frame["xaxis"] |= {"zeroline": False, "dtick": max(1, last // 12)}
     del frame["xaxis"]["tickformatstops"]
-    frame["yaxis"] |= {"tickformat": ".0%", "range": [0, 1.02]}
+    frame["yaxis"] |= {"tickformat": ".0%", "range": [0, 1.04]}
     said = [f"{unit} {each['period']}: {percent(each['share'])} came back" for each in averages]
     line = {
         "type": "scatter",
@@ -79,6 +81,7 @@ def retention_figure(averages: Sequence[Json], revision: str, unit: str) -> Figu
         "y": [each["share"] for each in averages],
         "hovertext": said,
         "hoverinfo": "text",
+        "cliponaxis": False,
         "line": {"color": "--c1", "width": 2},
         "marker": {"color": "--c1", "size": 6},
     }
@@ -95,7 +98,7 @@ def ranking_figure(rows: Sequence[tuple[str, int, str]], revision: str) -> Figur
 
 
 def live_figure(minutes: Sequence[Json], tz: str) -> Figure:
-    """Returns a bar a minute, the one that lasts paler."""
+    """Returns a bar a minute, the one that lasts hatched."""
     names = [bucket_name(each["start"], "minute", tz) for each in minutes]
     counts = [each["count"] for each in minutes]
     said = [
@@ -105,7 +108,10 @@ def live_figure(minutes: Sequence[Json], tz: str) -> Figure:
     frame = categories("live")
     frame["bargap"] = 0.2
     figure = bars(names, counts, said)
-    figure["marker"] = {"color": ["--c1"] * (len(counts) - 1) + ["--c1-soft"]}
+    shapes = ["" if each["complete"] else "/" for each in minutes]
+    figure["marker"] |= {
+        "pattern": {"shape": shapes, "fillmode": "replace", "size": 5, "solidity": 0.6}
+    }
     frame["xaxis"] |= {
         "type": "linear",
         "tickvals": list(range(0, len(names), 5)),

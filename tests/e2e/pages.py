@@ -48,7 +48,7 @@ def first_metadata(browser: Browser) -> None:
     browser.script("document.querySelectorAll('.metadata')[2].open = true")
 
 
-FUNNEL = "/funnels?step1=user_registered&step2=search&step3=checkout"
+FUNNEL = "/funnels?step1=user_registered&step2=page_view&step3=search&step4=feature_used"
 VIEWS = (
     View("login", "/login", who=None),
     View("login-refused", "/login", wrong_password, who=None),
@@ -69,13 +69,13 @@ VIEWS = (
     View("timeline", "/users/100752"),
     View("live", "/live"),
     View("funnels", FUNNEL),
-    View("funnels-stopped", FUNNEL + "&by=plan&stopped=2"),
+    View("funnels-stopped", FUNNEL + "&by=country&stopped=3"),
     View("funnels-blank", "/funnels"),
     View("retention", "/retention?range=90d"),
     View("retention-empty", "/retention?from=2020-01-01&to=2020-01-31"),
     View("paths", "/paths?levels=2"),
     View("properties", "/properties"),
-    View("breakdown", "/properties?of=search&key=plan"),
+    View("breakdown", "/properties?of=search&key=term&measure=results"),
     View("saved-reports", "/saved-reports"),
     View("notes", "/annotations"),
     View("accounts", "/accounts"),
