@@ -20,7 +20,7 @@ limit_request_line = 8190
 limit_request_fields = 64
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
 accesslog = None  # each app logs its requests itself, as JSON
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # nosec B108
 # On by default, and a second service of the same user would take the first one's over.
 control_socket_disable = True
 

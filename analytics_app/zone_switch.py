@@ -54,7 +54,7 @@ def fill_days(connection: Connection, zone: ZoneInfo, first: int, last: int) -> 
         # Whole numbers alone are written into the SQL.
         connection.execute(
             text(
-                f"WITH days (day, first, last) AS (VALUES {rows}) "  # noqa: S608
+                f"WITH days (day, first, last) AS (VALUES {rows}) "  # noqa: S608  # nosec B608
                 "INSERT INTO counts_day (day, event_type, slot, count) "
                 f"SELECT d.day, c.event_type, {slot}, sum(c.count) FROM days d "
                 "JOIN counts c ON c.quarter >= d.first AND c.quarter < d.last "

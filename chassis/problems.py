@@ -7,9 +7,10 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
-from chassis.errors import Problem
+from chassis.errors import BadRequest, Problem
 from chassis.telemetry import get_logger
 
 log = get_logger(__name__)
@@ -19,6 +20,9 @@ def install(app: Flask) -> None:
     """Answers every error as problem+json, or as the app's own `problem_page` makes it."""
     app.register_error_handler(Problem, answer_to)
     app.register_error_handler(HTTPException, answer_to_http)
+    # The server reads a chunked body only as the view does, and may find it broken then.
+    for broken in (ParseException, NoMoreData):
+        app.register_error_handler(broken, lambda _: answer_to(BadRequest(UNREADABLE)))
     app.register_error_handler(Exception, answer_to_bug)
 
 
@@ -54,8 +58,9 @@ def problem_body(problem: Problem) -> dict[str, Any]:
     return body
 
 
+UNREADABLE = "The request could not be read."
 DETAILS = {
-    400: "The request could not be read.",
+    400: UNREADABLE,
     404: "There is nothing at this address.",
     405: "This address does not take that method.",
     413: "The body is over the limit.",

@@ -1,0 +1,22 @@
+# Attacked, broken and loaded: the long editions. The short ones run in `make test`.
+.PHONY: bandit audit sbom fuzz chaos load
+
+bandit: .venv/dev
+	@$(BIN)/bandit -q -ll -r chassis users_app analytics_app dashboard_app ops gunicorn.conf.py 2>/dev/null
+
+audit: .venv/dev ## known vulnerabilities of what is locked; says so where it can't ask
+	@$(BIN)/python ops/audit.py
+
+sbom: .venv/dev ## what Footfall is made of, as CycloneDX, under var/sbom.cdx.json
+	@mkdir -p var
+	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o var/sbom.cdx.json
+	@echo "var/sbom.cdx.json"
+
+fuzz: .venv/dev ## Schemathesis over both documents as each role, on PostgreSQL
+	@$(BIN)/python -m tests.proof.fuzz
+
+chaos: .venv/dev ## every fault under load, as a table; FAULT=name for one, WRITE=file to keep it
+	@$(BIN)/python -m tests.chaos $(FAULT) $(if $(WRITE),--write $(WRITE))
+
+load: .venv/dev ## ten minutes of mixed load at 80 % of the measured maximum
+	@$(BIN)/python -m tests.chaos.load $(if $(SECONDS),--seconds $(SECONDS))
