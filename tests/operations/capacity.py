@@ -53,7 +53,8 @@ def load(stack: Stack) -> float:
             f"{stack.analytics_url}/analytics/events/batch", json=body, timeout=60
         )
         taken += time.perf_counter() - began
-        assert answer.json()["accepted"] == BATCH, answer.text[:500]
+        assert answer.status_code == 200, answer.text[:500]
+        assert answer.json()["accepted"] == BATCH
     return taken
 
 
