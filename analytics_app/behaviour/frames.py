@@ -74,7 +74,10 @@ class Frame:
 
 @dataclass(slots=True)
 class Story:
-    """Events of all types by actor, time and type: `types[codes[n]]` is the n-th's."""
+    """Events of all types by actor, time and type: `types[codes[n]]` is the n-th's.
+
+    `times` is empty where only their order is of use.
+    """
 
     actors: Array
     times: Array
@@ -82,7 +85,11 @@ class Story:
     types: list[str]
 
     def where(self, mask: Array) -> Story:
-        return Story(self.actors[mask], self.times[mask], self.codes[mask], self.types)
+        times = self.times[mask] if len(self.times) else self.times
+        return Story(self.actors[mask], times, self.codes[mask], self.types)
+
+    def within(self, window: Window) -> Story:
+        return self.where((self.times >= window.start) & (self.times < window.end))
 
 
 def joined(parts: Sequence[Array]) -> Array:
@@ -109,7 +116,7 @@ def joined_frames(parts: Sequence[Frame], keys: Iterable[str]) -> Frame:
     return Frame(actors, times, columns)
 
 
-def joined_stories(parts: Sequence[Story]) -> Story:
+def joined_stories(parts: Sequence[Story], *, timed: bool) -> Story:
     """Returns parts that follow each other in time as one story, sorted by actor again.
 
     Types are numbered in the order of their names.
@@ -118,5 +125,5 @@ def joined_stories(parts: Sequence[Story]) -> Story:
     column = recoded(((part.codes, part.types) for part in parts), types)
     actors = joined([part.actors for part in parts])
     order = np.argsort(actors, kind="stable")
-    times = joined([part.times for part in parts])
-    return Story(actors[order], times[order], column.codes[order], column.texts)
+    times = joined([part.times for part in parts])[order] if timed else NO_TIMES
+    return Story(actors[order], times, column.codes[order], column.texts)

@@ -17,7 +17,7 @@ import numpy as np
 from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Frame, Window
 from analytics_app.behaviour.packing import Array
-from analytics_app.behaviour.sets import distinct
+from analytics_app.behaviour.sets import distinct, places
 from analytics_app.behaviour.shares import ranked, share, spelled_column
 from analytics_app.behaviour.source import Source
 
@@ -52,7 +52,7 @@ def attempts(
     """Returns each person's attempt; `within` is in microseconds, `by` a property's key."""
     first = events_of(source, steps[0], window, by)
     people = distinct(first.actors)
-    ranks = np.searchsorted(people, first.actors)
+    ranks, _ = places(people, first.actors)
     first, ranks = in_order(first, ranks, by)
     times = [first.times]
     for number in range(1, len(steps)):
@@ -77,7 +77,7 @@ def in_order(frame: Frame, ranks: Array, by: str | None) -> tuple[Frame, Array]:
     if not len(ranks):
         return frame, ranks
     clock = Clock(frame.times, frame.times[:0], int(ranks.max()) + 1)
-    keys = np.sort(clock.keys(ranks, clock.events))
+    keys = np.sort(clock.keys(ranks, clock.events), kind="stable")  # quick on sorted runs
     times, ranks = clock.split(keys)
     return Frame(frame.actors[:0], times), ranks
 
@@ -112,17 +112,16 @@ def next_times(people: Array, ranks: Array, later: Frame, bound: Array, until: A
     times = np.full(len(bound), NEVER)
     if not len(alive):
         return times
-    places = np.minimum(np.searchsorted(people, later.actors), len(people) - 1)
-    known = people[places] == later.actors
+    standing, known = places(people, later.actors)
     if not known.any():
         return times
     clock = Clock(later.times[known], bound[alive], len(people))
     # A person and a moment as one number: sorted once, each attempt finds its next event.
-    keys = np.sort(clock.keys(places[known], clock.events))
+    keys = np.sort(clock.keys(standing[known], clock.events), kind="stable")
     asked = clock.keys(ranks[alive], clock.bounds)
-    places = np.searchsorted(keys, asked)
-    found_times, found_ranks = clock.split(keys[np.minimum(places, len(keys) - 1)])
-    good = (places < len(keys)) & (found_ranks == ranks[alive]) & (found_times <= until[alive])
+    nexts = np.searchsorted(keys, asked)
+    found_times, found_ranks = clock.split(keys[np.minimum(nexts, len(keys) - 1)])
+    good = (nexts < len(keys)) & (found_ranks == ranks[alive]) & (found_times <= until[alive])
     times[alive[good]] = found_times[good]
     return times
 

@@ -43,7 +43,7 @@ def paths(
     gap: int | None,
 ) -> dict[str, Any]:
     """Returns the users at the event type and each level's paths; `gap` in microseconds."""
-    story = source.story(window)
+    story = source.story(window, timed=gap is not None)
     if event_type not in story.types:
         return {"users": 0, "occurrences": 0, "levels": empty_levels(levels)}
     walk = folded(story, gap, backwards)

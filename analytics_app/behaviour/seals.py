@@ -10,7 +10,7 @@ from sqlalchemy.types import NullType
 
 from analytics_app.behaviour import packing
 from analytics_app.behaviour.columns import ACTORS, PRESENT, QUARTERS, TIMES, TYPES, WIDE
-from analytics_app.behaviour.frames import Column, Frame, Story
+from analytics_app.behaviour.frames import NO_TIMES, Column, Frame, Story
 from analytics_app.behaviour.models import DirtyDay, SealedColumn, SealedDay
 from analytics_app.behaviour.packing import Array
 from analytics_app.models import Bookkeeping
@@ -91,12 +91,15 @@ def column(data: memoryview | None, length: int) -> Column:
     return Column(*packing.unpacked_codes(data))
 
 
-def stories(connection: Connection, days: Sequence[int]) -> Iterator[tuple[int, Story]]:
-    """Returns each day's events of all types in order, where there are some."""
-    found = cells(connection, "", [ACTORS, TIMES, TYPES], days)
+def stories(
+    connection: Connection, days: Sequence[int], timed: Sequence[int]
+) -> Iterator[tuple[int, Story]]:
+    """Returns each day's events of all types in order, with their times on the timed days."""
+    found = cells(connection, "", [ACTORS, TYPES], days)
+    stamps = cells(connection, "", [TIMES], timed)[TIMES]
     for day, data in sorted(found[ACTORS].items()):
         codes, types = packing.unpacked_codes(found[TYPES][day])
-        times = packing.unpacked_times(found[TIMES][day], day)
+        times = packing.unpacked_times(stamps[day], day) if day in stamps else NO_TIMES
         yield day, Story(packing.unpacked_actors(data), times, codes, types)
 
 

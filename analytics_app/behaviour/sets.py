@@ -25,6 +25,21 @@ def distinct(values: Array) -> Array:
     return values[starts(values)]
 
 
+def places(people: Array, actors: Array) -> tuple[Array, Array]:
+    """Returns where each actor stands among the people (ascending), and which are there."""
+    if not len(people):
+        return np.zeros(len(actors), np.int64), np.zeros(len(actors), bool)
+    low, high = int(people[0]), int(people[-1])
+    if high - low >= DENSE * (len(people) + len(actors)):
+        found = np.minimum(np.searchsorted(people, actors), len(people) - 1)
+        return found, people[found] == actors
+    table = np.full(high - low + 1, -1, np.int64)
+    table[people - low] = np.arange(len(people))
+    inside = (actors >= low) & (actors <= high)
+    found = table[np.where(inside, actors - low, 0)]
+    return found, inside & (found >= 0)
+
+
 def starts(values: Array) -> Array:
     """Returns where in an ordered array a new number begins."""
     return np.flatnonzero(np.append(True, values[1:] != values[:-1])[: len(values)])

@@ -69,15 +69,15 @@ class Source:
         for piece in pieces:
             yield self.raw.frame(event_type, piece, keys)
 
-    def story(self, window: Window) -> Story:
+    def story(self, window: Window, *, timed: bool) -> Story:
         """Returns all events of somebody within the window, by actor, time and type."""
         days, pieces = self.split(window)
         found = {piece.start: self.raw.story(piece) for piece in pieces}
-        for day, story in seals.stories(self.connection, days):
+        exact = [day for day in days if timed or not window.covers(day)]
+        for day, story in seals.stories(self.connection, days, exact):
             self.deadline.check()
-            inside = (story.times >= window.start) & (story.times < window.end)
-            found[day_window(day).start] = story if window.covers(day) else story.where(inside)
-        story = joined_stories([found[start] for start in sorted(found)])
+            found[day_window(day).start] = story if window.covers(day) else story.within(window)
+        story = joined_stories([found[start] for start in sorted(found)], timed=timed)
         return story.where(story.actors != 0)
 
     def types(self, window: Window) -> list[str]:
