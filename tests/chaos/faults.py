@@ -216,8 +216,19 @@ def migration() -> Fault:
         if done.returncode:
             raise RuntimeError(done.stderr[-2000:])
 
-    words = "analytics migrated to its newest revision while the release before it serves"
-    return Fault("migration", words, migrate, quiet=True)
+    def take_over(platform: Platform) -> None:
+        given = {"ANALYTICS_DATABASE_URL": platform.databases["analytics"].url(database)}
+        platform.extra["analytics-after"] = given
+        twin = platform.twin("analytics", "after")
+        platform.balancers["analytics"].targets.append(platform.ports[twin])
+        platform.balancers["analytics"].drain(platform.ports["analytics-before"])
+        platform.stop("analytics-before")
+
+    words = (
+        "analytics migrated to its newest revision while the release before it serves; then "
+        "this one takes over"
+    )
+    return Fault("migration", words, migrate, take_over, quiet=True)
 
 
 def before_newest_migration(home: Path) -> Path:
@@ -271,9 +282,11 @@ def serve_the_release_before(platform: Platform) -> None:
 
 
 def serve_the_present_release(platform: Platform) -> None:
-    """Ends the old analytics; what was counted meanwhile stays in the old database."""
+    """Puts the usual analytics back; what was counted meanwhile stays in the other database."""
     platform.balancers["analytics"].targets[:] = [platform.ports["analytics"]]
-    end(platform.processes["analytics-before"])
+    for name in ("analytics-before", "analytics-after"):
+        if name in platform.processes:
+            end(platform.processes[name])
 
 
 def wait_for_the_outbox(platform: Platform, seconds: float = 90) -> None:

@@ -148,11 +148,16 @@ class Platform(Stack):
         body = {"email": "keeper@example.com", "username": "keeper", "password": PASSWORD}
         requests.post(f"{self.users_url}/users", json=body, timeout=20).raise_for_status()
 
-    def admin(self) -> dict[str, str]:
-        """Returns the headers of a freshly signed-in admin."""
+    def admin_token(self) -> str:
+        """Returns the access token of a freshly signed-in admin."""
         form = {"grant_type": "password", "username": "keeper", "password": PASSWORD}
         answer = requests.post(f"{self.users_url}/token", data=form, timeout=20)
-        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        token: str = answer.json()["access_token"]
+        return token
+
+    def admin(self) -> dict[str, str]:
+        """Returns the headers of a freshly signed-in admin."""
+        return {"Authorization": f"Bearer {self.admin_token()}"}
 
     def new_key(self) -> str:
         """Returns an API key that may write events and read all of them."""
