@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from dashboard_app import charts
+from dashboard_app import charts, notes
 from dashboard_app.cache import ShortCache
 from dashboard_app.charts import COLORS, LARGEST_SERIES, OTHER, OTHER_COLOR, Series
 from dashboard_app.clients import Json, analytics
@@ -179,6 +179,7 @@ def line(
         revision=revision(filters, metric.key),
         links=zooms(filters, buckets),
     )
+    figure = notes.on(figure, filters)
     return {"figure": figure, "rows": rows(charts.begun(buckets, now), previous, metric, name)}
 
 
@@ -299,6 +300,7 @@ def bars(filters: Filters) -> dict[str, Any]:
     )
     names = [charts.bucket_name(each["start"], interval, filters.tz) for each in whole]
     table = list(zip(names, zip(*(one.counts for one in series), strict=True), strict=False))
+    figure = notes.on(figure, filters)
     return {"figure": figure, "series": series, "table": table, "interval": interval}
 
 
