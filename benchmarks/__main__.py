@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import behaviour as behaviour_reports
 from benchmarks import exporting, ingest, reports
 from benchmarks.dataset import fill
 from benchmarks.serving import footfall, load, new_database, new_key, postgres
@@ -110,10 +111,20 @@ def single_rate(url: str, size: Size) -> float:
         return load(port, ingest.SINGLE, size.seconds, size.connections, "single", key)["rate"]
 
 
+def behaviour(server: PostgresServer, size: Size) -> list[Line]:
+    """Behaviour reports at ten million events, against the plain SQL of each."""
+    rows = behaviour_reports.run(server, size.large, min(7, size.repeats))
+    return [
+        Line(report.name, plain, ours, "ms", f"at least {report.at_least} (turned)")
+        for report, ours, plain in rows
+    ]
+
+
 WORKLOADS: dict[str, Callable[[PostgresServer, Size], list[Line]]] = {
     "singles": singles,
     "batches": batches,
     "growth": growth,
+    "behaviour": behaviour,
 }
 
 
