@@ -17,10 +17,10 @@ RUN python3 -m venv /opt/footfall
 ENV PATH=/opt/footfall/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 # Every archive is checked against the lock's hashes; then only what this app needs of them
 # is installed, from those archives alone.
-COPY requirements.txt ./
-RUN pip wheel --quiet --require-hashes --wheel-dir wheels -r requirements.txt
+COPY requirements-image.txt ./
+RUN pip wheel --quiet --require-hashes --wheel-dir wheels -r requirements-image.txt
 ARG APP
-ARG EXTRAS=tracing
+ARG EXTRAS="tracing fast"
 COPY pyproject.toml ops/image_requirements.py ./
 RUN python image_requirements.py "$APP" $EXTRAS > wanted.txt \
  && pip install --quiet --no-index --find-links wheels -r wanted.txt

@@ -47,8 +47,10 @@ screenshots: .venv/dev ## pictures of every page, under var/screenshots/
 
 lock: .venv/dev ## write the locks from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile $(LOCK) --extra users --extra analytics --extra dashboard --extra run pyproject.toml -o requirements.txt
-	@$(BIN)/uv pip compile $(LOCK) --all-extras -c requirements.txt pyproject.toml -o requirements-dev.txt
+	@$(BIN)/uv pip compile $(LOCK) $(APPS) --extra run pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile $(LOCK) $(APPS) --extra tracing --extra fast -c requirements.txt pyproject.toml -o requirements-image.txt
+	@$(BIN)/uv pip compile $(LOCK) $(APPS) --extra run --extra tracing --extra test --extra bench --extra proof -c requirements.txt pyproject.toml -o requirements-dev.txt
+APPS := --extra users --extra analytics --extra dashboard
 LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 include ops/ops.mk

@@ -99,8 +99,6 @@ def build_images(engine: Engine) -> None:
         say(f"Building footfall-{app} from the Dockerfile …")
         words = {"APP": app, "BUILD_PACKAGES": "gcc libc6-dev python3-dev"}
         words |= {"PYTHON_IMAGE": stand_in("python"), "NODE_IMAGE": stand_in("node")}
-        if "\nopentelemetry-sdk==" not in (ROOT / "requirements.txt").read_text():
-            words["EXTRAS"] = ""
         arguments = [
             each for name, value in words.items() for each in ("--build-arg", f"{name}={value}")
         ]
