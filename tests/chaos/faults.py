@@ -279,14 +279,16 @@ def serve_the_release_before(platform: Platform) -> None:
     platform.extra["analytics-before"] = given
     twin = platform.twin("analytics", "before")
     platform.balancers["analytics"].targets[:] = [platform.ports[twin]]
+    platform.stop("analytics")  # the relay would keep its connection to it
 
 
 def serve_the_present_release(platform: Platform) -> None:
     """Puts the usual analytics back; what was counted meanwhile stays in the other database."""
-    platform.balancers["analytics"].targets[:] = [platform.ports["analytics"]]
     for name in ("analytics-before", "analytics-after"):
         if name in platform.processes:
             end(platform.processes[name])
+    platform.start("analytics")
+    platform.balancers["analytics"].targets[:] = [platform.ports["analytics"]]
 
 
 def wait_for_the_outbox(platform: Platform, seconds: float = 90) -> None:
