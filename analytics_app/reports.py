@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,48 +10,74 @@ from analytics_app.ranges import Bucket, Interval, Range, buckets, previous
 from analytics_app.readers import Snapshot
 from analytics_app.rollups import Rollups
 from analytics_app.spans import Span
+from chassis.pagination import sparse
 from chassis.schema import rfc3339
 
+FIGURES = ("total_events", "unique_users", "events_by_type", "events_over_time")
+POINT = ("start", "count", "unique_users", "complete")
 
-def summary(snapshot: Snapshot, span: Range, now: datetime, *, compare: bool) -> dict[str, Any]:
+
+def summary(
+    snapshot: Snapshot, span: Range, now: datetime, *, compare: bool, fields: str | None = None
+) -> dict[str, Any]:
     """Returns the figures of a range, and of the one before it over the same elapsed time."""
-    rollups = Rollups(snapshot.connection)
-    answer = {**figures(rollups, span, now), "tz": span.zone.key}
+    rollups, wanted = Rollups(snapshot.connection), chosen(fields, FIGURES)
+    answer = {**figures(rollups, span, now, wanted), "tz": span.zone.key}
     if compare:
-        answer["previous"] = figures(rollups, previous(span, now), now)
+        answer["previous"] = figures(rollups, previous(span, now), now, wanted)
     return dated(answer, snapshot)
 
 
-def figures(rollups: Rollups, span: Range, now: datetime) -> dict[str, Any]:
+def figures(rollups: Rollups, span: Range, now: datetime, wanted: Sequence[str]) -> dict[str, Any]:
+    """Returns the range and its figures; what is not wanted is not looked up."""
     whole = Span(span.start, span.end)
     by_type = rollups.by_type(whole)
     ordered = sorted(by_type.items(), key=lambda each: (-each[1], each[0]))
-    return {
-        "start": rfc3339(span.start),
-        "end": rfc3339(span.end),
-        "total_events": by_type.total(),
-        "unique_users": rollups.actors([whole])[0],
-        "events_by_type": {event_type: n for event_type, n in ordered if n},
-        "events_over_time": points(rollups, span, "day", (), now),
+    known: dict[str, Callable[[], Any]] = {
+        "total_events": by_type.total,
+        "unique_users": lambda: rollups.actors([whole])[0],
+        "events_by_type": lambda: {event_type: n for event_type, n in ordered if n},
+        "events_over_time": lambda: points(rollups, span, "day", (), now),
     }
+    ends = {"start": rfc3339(span.start), "end": rfc3339(span.end)}
+    return ends | {name: known[name]() for name in wanted}
+
+
+def chosen(fields: str | None, known: Sequence[str]) -> Sequence[str]:
+    """Returns the names that were asked for, all if none; raises Invalid for one unknown."""
+    (named,) = sparse([dict.fromkeys(known)], fields, known)
+    return tuple(named)
 
 
 def series(
-    snapshot: Snapshot, span: Range, interval: Interval, types: Sequence[str], now: datetime
+    snapshot: Snapshot,
+    span: Range,
+    interval: Interval,
+    types: Sequence[str],
+    now: datetime,
+    fields: str | None = None,
 ) -> dict[str, Any]:
     """Returns every bucket of a range, of some types or of all."""
+    users = "unique_users" in chosen(fields, POINT)
+    items = points(Rollups(snapshot.connection), span, interval, types, now, users=users)
     answer = {
         "interval": interval,
         "tz": span.zone.key,
         "start": rfc3339(span.start),
         "end": rfc3339(span.end),
-        "items": points(Rollups(snapshot.connection), span, interval, types, now),
+        "items": sparse(items, fields, POINT),
     }
     return dated(answer, snapshot)
 
 
 def points(
-    rollups: Rollups, span: Range, interval: Interval, types: Sequence[str], now: datetime
+    rollups: Rollups,
+    span: Range,
+    interval: Interval,
+    types: Sequence[str],
+    now: datetime,
+    *,
+    users: bool = True,
 ) -> list[dict[str, Any]]:
     found = buckets(span, interval)
     spans = [Span(max(each.start, span.start), min(each.end, span.end)) for each in found]
@@ -60,7 +86,7 @@ def points(
     else:
         starts = [each.start for each in found]
         counts = rollups.in_buckets(Span(span.start, span.end), starts, span.zone, types)
-        actors = rollups.actors(spans, types)
+        actors = rollups.actors(spans, types) if users else [0] * len(spans)
     return [
         point(bucket, span, count, unique, now)
         for bucket, count, unique in zip(found, counts, actors, strict=True)

@@ -42,7 +42,9 @@ def summary(query: SummaryQuery) -> dict[str, Any]:
     now = datetime.now(UTC)
     span = range_of(query, now)
     with services().readers.snapshot() as snapshot:
-        return reports.summary(snapshot, span, now, compare=query.compare is not None)
+        return reports.summary(
+            snapshot, span, now, compare=query.compare is not None, fields=query.fields
+        )
 
 
 @routes.get("/timeseries")
@@ -53,7 +55,7 @@ def timeseries(query: SeriesQuery) -> dict[str, Any]:
     now = datetime.now(UTC)
     span = range_of(query, now, USUAL_DAYS[query.interval])
     with services().readers.snapshot() as snapshot:
-        return reports.series(snapshot, span, query.interval, query.event_type, now)
+        return reports.series(snapshot, span, query.interval, query.event_type, now, query.fields)
 
 
 @routes.get("/live")

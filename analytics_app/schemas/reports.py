@@ -10,6 +10,8 @@ from analytics_app.ranges import Interval
 from analytics_app.schemas.events import EventOut, EventType
 from chassis.schema import Model, Query, Timestamp
 
+FIELDS = "only these figures, separated by commas: what is left out is not counted either"
+
 
 class RangeQuery(Query):
     """A half-open range; a bare date is local midnight in `tz`."""
@@ -23,6 +25,7 @@ class SummaryQuery(RangeQuery):
     """A range, and whether to compare it with the one before."""
 
     compare: Literal["previous"] | None = None
+    fields: str | None = Field(None, max_length=200, description=FIELDS)
 
 
 class SeriesQuery(RangeQuery):
@@ -30,6 +33,7 @@ class SeriesQuery(RangeQuery):
 
     interval: Interval = "day"
     event_type: list[EventType] = []
+    fields: str | None = Field(None, max_length=200, description=FIELDS)
 
 
 class Point(Model):
@@ -41,15 +45,24 @@ class Point(Model):
     complete: bool
 
 
+class SparsePoint(Model):
+    """One bucket, or the fields of it that were asked for."""
+
+    start: Timestamp | None = None
+    count: int | None = None
+    unique_users: int | None = None
+    complete: bool | None = None
+
+
 class Figures(Model):
-    """What happened in a range."""
+    """What happened in a range, or the figures of it that were asked for."""
 
     start: Timestamp
     end: Timestamp
-    total_events: int
-    unique_users: int
-    events_by_type: dict[str, int]
-    events_over_time: list[Point]
+    total_events: int | None = None
+    unique_users: int | None = None
+    events_by_type: dict[str, int] | None = None
+    events_over_time: list[Point] | None = None
 
 
 class Summary(Figures):
@@ -65,7 +78,7 @@ class Series(Model):
 
     interval: Interval
     tz: str
-    items: list[Point]
+    items: list[SparsePoint]
     start: Timestamp
     end: Timestamp
     as_of: Timestamp | None = None
