@@ -15,6 +15,7 @@ import os
 import random
 import secrets
 import sys
+import time as pause
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ USERS = 2000
 FIRST_USER_ID = 100_001  # above the accounts that someone may register in the demo
 EVENTS_A_DAY = 2250
 BATCH = 2000
+TRIES = 15
 ADMIN = {"email": "ada@demo.example", "username": "ada", "full_name": "Ada Lovelace"}
 NAMESPACE = uuid.UUID("6f1d7c0a-5b0e-4f57-9a55-1f6f0c2f9d11")
 
@@ -125,11 +127,23 @@ def happened(event: dict[str, Any], now: datetime) -> bool:
 
 
 def send(session: requests.Session, url: str, events: list[dict[str, Any]]) -> None:
-    answer = session.post(url, json={"events": events}, timeout=60)
+    answer = accepted(session, url, events)
     if answer.status_code != 200:
         raise DemoError(answer.text)
     if answer.json()["rejected"]:
         raise DemoError(f"events were rejected: {answer.json()['results'][:3]}")
+
+
+def accepted(
+    session: requests.Session, url: str, events: list[dict[str, Any]]
+) -> requests.Response:
+    """Returns the answer to a batch; comes again when a busy machine asks for that."""
+    for _ in range(TRIES):
+        answer = session.post(url, json={"events": events}, timeout=60)
+        if answer.status_code != 503:
+            break
+        pause.sleep(int(answer.headers.get("Retry-After", "1")))
+    return answer
 
 
 def everybody(start: date) -> list[Person]:

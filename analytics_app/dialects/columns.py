@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, cast, extract, func
 
+from analytics_app.dialects import sqlite
+
 
 def microseconds(
     connection: Connection, moment: ColumnElement[datetime] | Any
@@ -14,6 +16,4 @@ def microseconds(
     """Returns SQL for the microseconds since 1970, exact."""
     if connection.dialect.name == "postgresql":
         return cast(extract("epoch", moment) * 1_000_000, BigInteger)
-    # strftime rounds to milliseconds, up to the next second: the fraction stays out of it.
-    seconds = cast(func.strftime("%s", func.substr(moment, 1, 19)), BigInteger)
-    return seconds * 1_000_000 + cast(func.substr(moment, 21, 6), BigInteger)
+    return sqlite.whole_seconds(moment) * 1_000_000 + cast(func.substr(moment, 21, 6), BigInteger)

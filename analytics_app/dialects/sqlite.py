@@ -188,7 +188,7 @@ def as_of(_connection: Connection) -> datetime:
 
 def minute(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
     """Returns SQL for the start of the moment's minute, as seconds since 1970."""
-    return cast(func.strftime("%s", moment), BigInteger) // 60 * 60
+    return whole_seconds(moment) // 60 * 60
 
 
 def has_metadata(column: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
@@ -253,7 +253,15 @@ def time_text(column: Any) -> ColumnElement[str]:
 
 def quarter(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
     """Returns SQL for the quarter that holds the moment."""
-    return cast(func.strftime("%s", moment), BigInteger) // 900
+    return whole_seconds(moment) // 900
+
+
+def whole_seconds(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
+    """Returns SQL for the seconds since 1970.
+
+    strftime rounds to milliseconds, up to the next second: the fraction stays out of it.
+    """
+    return cast(func.strftime("%s", func.substr(moment, 1, 19)), BigInteger)
 
 
 @contextlib.contextmanager

@@ -157,3 +157,15 @@ def test_maintenance_does_all_that_is_due_and_may_run_twice(make_app: MakeApp) -
 def test_there_is_nothing_to_verify_in_an_empty_database(app: Flask) -> None:
     assert len(verification.days_to_check(db)) == 0
     assert run(app, "verify")[0] == 0
+
+
+def test_the_last_microsecond_of_a_quarter_belongs_to_it(app: Flask, admin: Api) -> None:
+    edge = {**events(1)[0], "created_at": "2026-02-26T10:14:59.999999Z"}
+    admin.batch([edge])
+    status, said = run(app, "verify")
+    assert status == 0, said
+    minutes = admin.get(
+        "/analytics/timeseries",
+        start="2026-02-26T10:14:00Z", end="2026-02-26T10:16:00Z", interval="minute",
+    )  # fmt: skip
+    assert [each["count"] for each in minutes["items"]] == [1, 0]
