@@ -49,7 +49,8 @@ def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
     """
     timeout = settings.ingest_timeout_ms * 45 // 100
     found = options(url, "footfall-lookups", settings.ingest_pool_size, timeout, 0)
-    return {**found, "pool_pre_ping": False, "pool_timeout": timeout / 1000}
+    pool = database.pool_that_waits(timeout / 1000)
+    return {**found, "pool_pre_ping": False, "poolclass": pool}
 
 
 def options(url: str, name: str, size: int, timeout_ms: int, grace_ms: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, scoped_session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from chassis import pool
 from chassis.errors import Problem, Unavailable
@@ -61,7 +61,7 @@ def engine_options(
         "hide_parameters": True,
         "pool_size": pool_size,
         "max_overflow": 0,
-        "pool_timeout": POOL_WAIT_SECONDS,
+        "poolclass": pool_that_waits(POOL_WAIT_SECONDS),
         "pool_pre_ping": True,
         "pool_recycle": 1800,
         "connect_args": {
@@ -72,6 +72,19 @@ def engine_options(
             "tcp_user_timeout": 5000,
         },
     }
+
+
+def pool_that_waits(seconds: float) -> type[QueuePool]:
+    """Returns a pool that waits so long for a free connection, then raises.
+
+    Flask-SQLAlchemy has `pool_timeout` cut to whole seconds: half a second would be none.
+    """
+
+    class WaitingPool(QueuePool):
+        def __init__(self, creator: Any, **given: Any) -> None:
+            super().__init__(creator, **{**given, "timeout": seconds})
+
+    return WaitingPool
 
 
 def sqlite_options(url: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from sqlalchemy import select, text, update
 
 from analytics_app import keys
 from analytics_app.models import ApiKey, db
+from analytics_app.services import services
 from tests.unit.analytics.conftest import Api
 
 PATH = "/analytics/api-keys"
@@ -60,6 +62,20 @@ def test_a_deleted_key_is_dead_within_five_seconds(
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
     assert admin.call("DELETE", f"{PATH}/{made['id']}").status_code == 404
+
+
+def test_a_new_key_may_be_used_by_more_callers_at_once_than_there_are_connections(
+    app: Flask, admin: Api
+) -> None:
+    if db.engine.dialect.name == "sqlite":
+        pytest.skip("embedded, in memory, there is one connection for all")
+    made = new_key(admin, "reports:read")
+    ring = services().keys
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            ring.known.clear()
+            holders = list(pool.map(ring.holder, [made["key"]] * 6))
+            assert [each.subject for each in holders if each] == [str(made["id"])] * 6
 
 
 def test_an_expired_key_is_nobodys(app: Flask, admin: Api) -> None:
