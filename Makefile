@@ -53,7 +53,7 @@ lock: .venv/dev ## write the locks from pyproject.toml; UPGRADE=--upgrade takes 
 APPS := --extra users --extra analytics --extra dashboard
 LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
-include ops/ops.mk
+-include ops/ops.mk
 -include ops/proof.mk
 
 clean: ## remove the environment; data under var/ stays
