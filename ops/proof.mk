@@ -19,4 +19,4 @@ chaos: .venv/dev ## every fault under load, as a table; FAULT=name for one, WRIT
 	@$(BIN)/python -m tests.chaos $(FAULT) $(if $(WRITE),--write $(WRITE))
 
 load: .venv/dev ## ten minutes of mixed load at 80 % of the measured maximum
-	@$(BIN)/python -m tests.chaos.load $(if $(SECONDS),--seconds $(SECONDS))
+	@$(BIN)/python -m tests.chaos.load $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write $(WRITE))
