@@ -115,7 +115,10 @@ def parse_body(model: type[Body]) -> Body:
         raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
     data = body_bytes()
     document = json_object(data)
-    complaints = unstorable(document)
+    try:
+        complaints = unstorable(document)
+    except RecursionError:
+        raise BadRequest("The body is nested too deeply.") from None
     try:
         parsed = model.model_validate_json(data)
     except ValidationError as error:

@@ -177,6 +177,12 @@ def test_a_hostile_body_is_refused_in_plain_words(
     assert body["request_id"] == answer.headers["X-Request-ID"]
 
 
+@pytest.mark.parametrize("depth", range(500, 1000, 20))
+def test_deep_nesting_is_a_refusal_however_deep(client: FlaskClient, depth: int) -> None:
+    data = b'{"number": 1, "name": ' + b"[" * depth + b"]" * depth + b"}"
+    assert post(client, data).status_code in (400, 422)
+
+
 def test_all_complaints_come_at_once_and_name_their_field(client: FlaskClient) -> None:
     errors = post(client, b'{"number": "x", "name": 3, "extra": 1}').get_json()["errors"]
     assert {each["field"] for each in errors} == {"number", "name", "extra"}
