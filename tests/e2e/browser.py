@@ -98,6 +98,14 @@ class Browser:
         )
         found.click()
 
+    def click(self, selector: str) -> None:
+        """Clicks the element; finds it again when a swap takes it away in between."""
+        self.until(lambda: self.clicked(selector), f"{selector} can't be clicked")
+
+    def clicked(self, selector: str) -> bool:
+        self.one(selector).click()
+        return True
+
     def shown(self, path: str) -> WebElement | None:
         found = self.driver.find_elements(By.XPATH, path)
         return next((each for each in found if each.is_displayed()), None)

@@ -75,7 +75,7 @@ def test_a_range_is_chosen_without_a_reload_and_back_and_forward_follow(
     browser.script("window.stillHere = true")
     browser.press("7 days")
     browser.until(lambda: browser.path == "/?range=7d", "the address did not follow")
-    browser.one("#tile-events").click()
+    browser.click("#tile-events")
     browser.until(lambda: "metric=events" in browser.path, "the address did not follow")
     browser.until_text("#trend h2", "Events")
     assert browser.script("return window.stillHere")
