@@ -10,19 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    DateTime,
-    Dialect,
-    Identity,
-    Index,
-    Integer,
-    SmallInteger,
-    String,
-)
+from sqlalchemy import JSON, BigInteger, Identity, Index, Integer, SmallInteger, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator, Uuid
+from sqlalchemy.types import Uuid
+
+from chassis.database import UtcDateTime
 
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -34,30 +26,13 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base, disable_autonaming=True)
 
 
-class Moment(TypeDecorator[datetime]):
-    """An aware time: TIMESTAMPTZ on PostgreSQL, text in UTC on SQLite."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
 class Event(Base):
     """One stored event; `actor` is the user id, a visitor's negative hash, or 0 for nobody."""
 
     __tablename__ = "events"
 
     actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    created_at: Mapped[datetime] = mapped_column(Moment, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
     event_id: Mapped[Any] = mapped_column(Uuid(as_uuid=False), primary_key=True)
     id: Mapped[int] = mapped_column(BigInteger, Identity())
     event_type: Mapped[str] = mapped_column(String(100))
@@ -110,7 +85,7 @@ class Tombstone(Base):
     __tablename__ = "tombstones"
 
     actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    erased_before: Mapped[datetime] = mapped_column(Moment)
+    erased_before: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Bookkeeping(Base):
@@ -125,7 +100,7 @@ class Bookkeeping(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     reporting_zone: Mapped[str] = mapped_column(String(64))
     days_ready: Mapped[bool]
-    dropped_before: Mapped[datetime | None] = mapped_column(Moment)
+    dropped_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class ApiKey(Base):
@@ -140,5 +115,5 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(100))
     scopes: Mapped[str] = mapped_column(String(200))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
-    created_at: Mapped[datetime] = mapped_column(Moment)
-    expires_at: Mapped[datetime | None] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -7,7 +7,8 @@ from datetime import date, datetime
 from sqlalchemy import BigInteger, Date, Identity, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from analytics_app.models import Base, Moment
+from analytics_app.models import Base
+from chassis.database import UtcDateTime
 
 BIG_KEY = BigInteger().with_variant(Integer, "sqlite")
 
@@ -55,7 +56,7 @@ class SavedReport(Base):
     report: Mapped[str] = mapped_column(String(20))
     query: Mapped[str] = mapped_column(String(4000))
     created_by: Mapped[int | None] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Annotation(Base):
@@ -68,4 +69,4 @@ class Annotation(Base):
     day: Mapped[date] = mapped_column(Date, index=True)
     text: Mapped[str] = mapped_column(String(200))
     created_by: Mapped[int | None] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = mapped_column(Moment)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

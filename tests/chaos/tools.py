@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
+from tests.operations.programs import tools
 from tests.servers import accepts_connections, free_port, wait_until
 from tests.stack import ROOT
 
@@ -21,25 +19,14 @@ class Missing(Exception):
     """Something a run needs can't be had on this machine; the text says what and why."""
 
 
-@cache
-def fetcher() -> ModuleType:
-    """Returns ops/tools.py as a module."""
-    spec = importlib.util.spec_from_file_location("footfall_tools", ROOT / "ops" / "tools.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def program(name: str) -> Path:
     """Returns the program, fetched if need be; raises Missing."""
-    tools = fetcher()
+    fetcher = tools()
     try:
-        tools.fetch(name)
-    except tools.Unavailable as error:
+        fetcher.fetch(name)
+    except fetcher.Unavailable as error:
         raise Missing(f"{name} can't be had: {error}") from None
-    found: Path | None = tools.found(name)
+    found: Path | None = fetcher.found(name)
     if found is None:
         raise Missing(f"{name} can't be had")
     return found
