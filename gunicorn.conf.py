@@ -76,6 +76,9 @@ def refuse_as_problems():
     from gunicorn import util
 
     def write_problem(connection, status, reason, _detail):
+        # 501 is gunicorn's word for a transfer coding it doesn't know: the sender's mistake,
+        # and no input may look like a fault of ours.
+        status = 400 if status == 501 else status
         detail = "The request could not be read as HTTP."
         problem = {"type": "about:blank", "title": reason, "status": status, "detail": detail}
         body = json.dumps({**problem, "request_id": None})

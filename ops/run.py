@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
 PATIENCE_SECONDS = 60
 INTERRUPTED = (130, 143)
-honcho.KILL_WAIT = 4
+STOP_SECONDS = 3  # gunicorn's own grace is shorter; all are gone within five
 
 
 def main() -> int:
@@ -80,7 +81,7 @@ def settings(home: Path) -> dict[str, str]:
         "MAIL_DIR": f"{home}/mail",
         "REGISTRATION": "open",
         "WEB_WORKERS": "1",
-        "WEB_GRACEFUL_SECONDS": "3",
+        "WEB_GRACEFUL_SECONDS": "2",
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": str(ROOT),
         **made_secrets(home / "secrets", given),
@@ -179,7 +180,8 @@ def step(what: str, command: list[str], environment: dict[str, str]) -> None:
 
 def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
     """Runs all processes until one ends or Ctrl-C; returns 0 for the latter."""
-    with (home / "footfall.log").open("a") as log:
+    # Unbuffered: a signal's handler writes too, and a buffer can't be entered twice.
+    with (home / "footfall.log").open("ab", buffering=0) as log:
         platform = Platform(Printer(log))
         for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
             platform.add_process(name, command, env=environment, cwd=str(ROOT))
@@ -206,6 +208,14 @@ class Platform(honcho.Manager):
         ended = [name for name, each in self._processes.items() if each.get("returncode")]
         return self.trouble or f"{ended[0] if ended else 'a process'} ended by itself"
 
+    def terminate(self) -> None:
+        """Asks all to end; what is still there after STOP_SECONDS is killed."""
+        if not self._terminating:
+            killer = threading.Timer(STOP_SECONDS, self.kill)
+            killer.daemon = True
+            killer.start()
+        super().terminate()
+
     def give_up(self, trouble: str) -> None:
         self.trouble = trouble
         self.terminate()
@@ -216,14 +226,13 @@ class Printer:
 
     width = 0
 
-    def __init__(self, log: object) -> None:
+    def __init__(self, log: FileIO) -> None:
         self.log = log
 
     def write(self, message: object) -> None:
         data = message.data  # type: ignore[attr-defined]
         text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
-        self.log.write(f"{message.name}: {text.rstrip()}\n")  # type: ignore[attr-defined]
-        self.log.flush()  # type: ignore[attr-defined]
+        self.log.write(f"{message.name}: {text.rstrip()}\n".encode())  # type: ignore[attr-defined]
 
 
 def announce(platform: Platform, environment: dict[str, str], home: Path, demo: bool) -> None:
