@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = (
@@ -79,7 +81,7 @@ class Browser:
         if not self.driver.current_url.startswith(self.base + "/login"):
             self.visit("/login")
         self.fill(username=name, password=password)
-        self.press("Sign in")
+        self.press_and_leave("Sign in")
 
     def fill(self, **fields: str) -> None:
         """Types into fields by their id."""
@@ -93,10 +95,20 @@ class Browser:
         kinds = "self::button or self::a or self::summary"
         whole = f"//*[{kinds}][normalize-space(.) = '{words}']"
         part = f"//*[{kinds}][contains(normalize-space(.), '{words}')]"
-        found = self.until(
-            lambda: self.shown(whole) or self.shown(part), f"nothing to press says {words!r}"
-        )
-        found.click()
+        self.until(lambda: self.pressed(whole, part), f"nothing to press says {words!r}")
+
+    def pressed(self, *paths: str) -> bool:
+        found = next(filter(None, map(self.shown, paths)), None)
+        if found:
+            found.click()
+        return found is not None
+
+    def press_and_leave(self, words: str) -> None:
+        """Presses, and waits until another document is there: asking the old one misleads."""
+        old = self.one("html")
+        self.press(words)
+        wait = WebDriverWait(self.driver, 10, 0.05)
+        wait.until(staleness_of(old), f"{words!r} leads nowhere")
 
     def click(self, selector: str) -> None:
         """Clicks the element; finds it again when a swap takes it away in between."""
@@ -152,7 +164,14 @@ class Browser:
 
     def until_settled(self) -> None:
         """Waits until no panel is loading and every figure on screen is drawn."""
-        self.until(lambda: self.script(SETTLED), "the page never settled", 20)
+        self.until(self.rests, "the page never settled", 20)
+
+    def rests(self) -> bool:
+        """Whether the page is settled and stays so: a swap may set off the next."""
+        if not self.script(SETTLED):
+            return False
+        time.sleep(0.15)
+        return bool(self.script(SETTLED))
 
     def script(self, text: str, *arguments: Any) -> Any:
         return self.driver.execute_script(text, *arguments)
@@ -191,6 +210,6 @@ SETTLED = """
 const busy = document.querySelector(".htmx-request, .skeleton");
 const plots = [...document.querySelectorAll("[data-figure]")];
 return document.readyState === "complete" && !busy
-    && plots.every((each) => !each.dataset.shown || each.querySelector(".main-svg"));
+    && plots.every((each) => each.dataset.shown === "" || each.querySelector(".main-svg"));
 """
 ESCAPE = Keys.ESCAPE

@@ -96,7 +96,7 @@ def test_a_filter_by_type_holds_for_every_panel(platform: Platform) -> None:
 
 
 def test_bars_show_six_types_and_the_rest_and_add_up(platform: Platform) -> None:
-    platform.send(*(event(f"type{n}") for n in range(8) for _ in range(10 - n)))
+    platform.send(*(event(f"type{n}", hours_ago=0) for n in range(8) for _ in range(10 - n)))
     rows = rows_of(platform.admin.get("/overview/bars.csv?range=today"))
     assert rows[0] == ["hour", *(f"type{n}" for n in range(6)), "Other"]
     assert sum(int(cell) for row in rows[1:] for cell in row[1:]) == sum(range(3, 11))
