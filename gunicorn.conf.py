@@ -8,7 +8,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-worker_class = "gthread"
+worker_class = "chassis.worker.LaneWorker"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
 timeout = 30

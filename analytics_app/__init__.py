@@ -31,9 +31,10 @@ from analytics_app.routes import (
 from analytics_app.services import NAME, Services
 from analytics_app.store import Store
 from analytics_app.writers import Writers
-from chassis import SERVICE_HEADERS, assemble, config, database, openapi
+from chassis import SERVICE_HEADERS, assemble, config, database, openapi, tracing
 from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys
 from chassis.version import VERSION
+from chassis.worker import LANE
 
 FAST_HEADERS = {**SERVICE_HEADERS, "Cache-Control": "no-store"}
 DESCRIPTION = "Stores events and answers what happened, when, and by how many."
@@ -68,8 +69,8 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)
-    lane = FastLane(app, authenticate, found.ingest, FAST_HEADERS)
-    app.wsgi_app = lane  # type: ignore[method-assign]
+    if not tracing.is_on():  # a trace is of Flask's requests
+        app.extensions[LANE] = FastLane(app, authenticate, found.ingest, FAST_HEADERS)
     return app
 
 

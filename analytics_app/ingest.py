@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,24 +43,18 @@ class Ingest:
         """
         try:
             event = parsed_event(data)
-            stored = self.new(event, sender)
-            if stored is not None:
-                return stored, True
-            return self.repeated(self.single(event, sender)), False
+            row = self.single(event, sender)
+            (number,) = self.store.together([row], time.monotonic())
+            if number is None:
+                return self.repeated(row), False
+            self.results.add("accepted")
+            return answered(row, number, event.metadata or {}), True
         except (Invalid, Forbidden):
             self.results.add("rejected")
             raise
 
-    def new(self, event: EventIn, sender: Sender) -> dict[str, Any] | None:
-        """Stores one event and returns it; None if it stayed out, as a repeat or erased."""
-        row = self.single(event, sender)
-        number = self.store.one(row)
-        if number is None:
-            return None
-        self.results.add("accepted")
-        return answered(row, number, event.metadata or {})
-
     def single(self, event: EventIn, sender: Sender) -> Row:
+        """Returns one event as it is to be stored; raises Invalid and Forbidden."""
         if event.actor is not None:
             raise Invalid([FieldError("actor", "is taken in batches only")])
         return self.intake.row(event, sender, datetime.now(UTC))

@@ -118,7 +118,7 @@ class KeyRing:
     def remembered(self, credential: str) -> Caller | None:
         """Returns the caller found by this key moments ago, without asking the database."""
         until, found = self.known.get(digest(credential), (0.0, None))
-        return found if until > time.monotonic() else None
+        return found if until > time.monotonic() or self.outage.is_recent() else None
 
     def look_up(self, name: str) -> Caller | None:
         chosen = select(ApiKey.id, ApiKey.scopes, ApiKey.expires_at).where(ApiKey.digest == name)

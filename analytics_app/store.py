@@ -31,9 +31,9 @@ class Store:
         self.engine = engine
         self.writers = writers
 
-    def one(self, row: Row) -> int | None:
-        """Stores the row; returns its number, or None if it stayed out."""
-        return self.writers.one(row)
+    def together(self, rows: Sequence[Row], since: float) -> list[int | None]:
+        """Stores single events in one transaction; returns each number, None if it stayed out."""
+        return self.writers.together(rows, since)
 
     def many(self, rows: Sequence[Row]) -> Sequence[int]:
         """Stores the sorted rows; returns the positions of those that stayed out."""

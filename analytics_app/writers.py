@@ -14,9 +14,10 @@ from sqlalchemy import Engine
 
 from analytics_app import dialects
 from analytics_app.dialects.rows import Row, Stored
-from analytics_app.groups import Groups
 from analytics_app.outage import Outage, not_answering
 from chassis.errors import Unavailable
+
+STALLED_SECONDS = 1.0
 
 
 class Lane:
@@ -35,7 +36,7 @@ class Writers:
         self.outage = outage
         self.timeout = timeout
         self.zone: str | None = None
-        self.groups: Groups[Row, int | None] = Groups(self.numbers)
+        self.under_way: dict[object, float] = {}
         self.lanes: LifoQueue[Lane] = LifoQueue()
         for number in range(lanes):
             self.lanes.put(Lane(number))
@@ -44,33 +45,47 @@ class Writers:
     def dialect(self) -> ModuleType:
         return dialects.of(self.engine)
 
-    def one(self, row: Row) -> int | None:
-        """Stores one row, together with whoever else is storing; None if it stayed out."""
+    def many(self, rows: Sequence[Row]) -> Sequence[int]:
+        """Stores the sorted rows in one statement; returns the positions that stayed out."""
+        deadline = time.monotonic() + self.timeout
+        return self.store(rows, deadline, numbered=False).refused
+
+    def together(self, rows: Sequence[Row], since: float) -> list[int | None]:
+        """Stores single events in one statement; returns each one's number, None for a repeat.
+
+        Raises Unavailable when the timeout has passed `since`, and at once where others have
+        waited for long: who comes behind them would wait longer than anybody may.
+        """
+        with self.patience():
+            return self.numbers(rows, since + self.timeout)
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        now, mark = time.monotonic(), object()
+        if any(now - since > STALLED_SECONDS for since in list(self.under_way.values())):
+            raise not_answering()
+        self.under_way[mark] = now
         try:
-            return self.groups.submit(row)
+            yield
         except Unavailable:
             self.outage.note()
             raise
+        finally:
+            del self.under_way[mark]
 
-    def many(self, rows: Sequence[Row]) -> Sequence[int]:
-        """Stores the sorted rows in one statement; returns the positions that stayed out."""
-        return self.store(rows, numbered=False).refused
-
-    def numbers(self, rows: list[Row]) -> list[int | None]:
-        """Stores the rows of one group; returns each one's number, None for a repeat."""
+    def numbers(self, rows: Sequence[Row], deadline: float) -> list[int | None]:
         places: dict[tuple[object, ...], int] = {}
         for position, row in enumerate(rows):
             places.setdefault(row[:3], position)
         order = sorted(places.values(), key=lambda position: rows[position][:3])
-        stored = self.store([rows[position] for position in order], numbered=True)
+        stored = self.store([rows[position] for position in order], deadline, numbered=True)
         numbers: list[int | None] = [None] * len(rows)
         for place, number in stored.ids.items():
             numbers[order[place]] = number
         return numbers
 
-    def store(self, rows: Sequence[Row], *, numbered: bool) -> Stored:
+    def store(self, rows: Sequence[Row], deadline: float, *, numbered: bool) -> Stored:
         """Stores the rows; raises Unavailable when the database doesn't answer in time."""
-        deadline = time.monotonic() + self.timeout
         with self.lane(deadline) as lane:
             outcome = self.attempt(lane, rows, numbered, deadline)
             if len(outcome.refused) == len(rows) and self.zone_changed(lane, deadline):
@@ -95,8 +110,8 @@ class Writers:
     def lane(self, deadline: float) -> Iterator[Lane]:
         """Lends a lane with an open connection, which is closed if anything goes wrong."""
         try:
-            lane = self.lanes.get(timeout=max(0.0, deadline - time.monotonic()))
-        except Empty:
+            lane = self.lanes.get(timeout=deadline - time.monotonic())
+        except (Empty, ValueError):  # ValueError: the deadline is over
             raise not_answering() from None
         try:
             if lane.connection is None:

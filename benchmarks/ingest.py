@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -89,26 +90,32 @@ def singles(
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
-def batch_rates(server: PostgresServer, count: int, rounds: int) -> dict[str, float]:
-    """Returns the median rate of events, by batches of 1,000 and by one COPY stream."""
+def batch_rates(
+    server: PostgresServer, count: int, rounds: int, seconds: float
+) -> dict[str, float]:
+    """Returns the median rate of events, by batches of 1,000 and by one COPY stream.
+
+    Each batch's events are of the last so many seconds.
+    """
     rates: dict[str, list[float]] = {"Footfall": [], "COPY": []}
     for number in range(rounds):
-        with ours(server, f"batch_{number}") as (port, key):
-            rates["Footfall"].append(batches_sent(port, key, count))
-        rates["COPY"].append(copied(server, f"copy_{number}", count))
+        name = f"{int(seconds)}_{number}"
+        with ours(server, f"batch_{name}") as (port, key):
+            rates["Footfall"].append(batches_sent(port, key, count, seconds))
+        rates["COPY"].append(copied(server, f"copy_{name}", count, seconds))
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
-def batches_sent(port: int, key: str, count: int) -> float:
+def batches_sent(port: int, key: str, count: int, seconds: float) -> float:
     """Returns the rate at which prepared batches of 1,000 are taken over two connections."""
-    done = load(port, BATCH, 3_600, 2, str(count), key)
+    done = load(port, BATCH, 3_600, 2, f"{count}:{seconds}", key)
     return done["rate"] * 1_000
 
 
-def copied(server: PostgresServer, name: str, count: int) -> float:
+def copied(server: PostgresServer, name: str, count: int, age: float) -> float:
     """Returns the rate of one COPY stream of such rows into a table with the same indexes."""
     connection = psycopg2.connect(plain_database(server, name))
-    text = copy_stream.text_of(batches_of_events(count))
+    text = copy_stream.text_of(batches_of_events(count, age))
     begun = time.perf_counter()
     copy_stream.copy(connection, text)
     seconds = time.perf_counter() - begun
@@ -116,8 +123,6 @@ def copied(server: PostgresServer, name: str, count: int) -> float:
     return count * 1_000 / seconds
 
 
-def batches_of_events(count: int) -> Iterator[bytes]:
-    import random
-
-    made = batches(random.Random(1))
+def batches_of_events(count: int, seconds: float) -> Iterator[bytes]:
+    made = batches(random.Random(1), seconds=seconds)
     return (next(made) for _ in range(count))

@@ -1,8 +1,8 @@
 """A load generator in a process of its own: keep-alive connections that wait for each answer.
 
 `python -m benchmarks.load PORT PATH SECONDS CONNECTIONS KIND TOKEN` prints one JSON object:
-how many requests were answered, by status, in how many seconds. KIND is `single`, or how
-many batches of 1,000 to send.
+how many requests were answered, by status, in how many seconds. KIND is `single`, or `N` or
+`N:S`: so many batches of 1,000 events of the last minute, or of the last S seconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 TYPES = [f"kind_{number}" for number in range(20)]
+LIVE_SECONDS = 60.0  # what a sender gathers before it sends
+A_DAY = 86_400.0
 PATHS = [f"/page/{number}" for number in range(50)]
 
 
@@ -43,11 +45,13 @@ def singles(chance: random.Random) -> Iterator[bytes]:
         yield json.dumps(event(datetime.now(UTC), chance)).encode()
 
 
-def batches(chance: random.Random, size: int = 1_000, days: int = 1) -> Iterator[bytes]:
-    """Yields batches of the last day, without end."""
+def batches(
+    chance: random.Random, size: int = 1_000, seconds: float = LIVE_SECONDS
+) -> Iterator[bytes]:
+    """Yields batches of what happened within the last so many seconds, without end."""
     while True:
         now = datetime.now(UTC)
-        ages = [timedelta(seconds=chance.random() * 86_400 * days) for _ in range(size)]
+        ages = [timedelta(seconds=chance.random() * seconds) for _ in range(size)]
         yield json.dumps({"events": [event(now - age, chance) for age in ages]}).encode()
 
 
@@ -120,8 +124,9 @@ def main(words: list[str]) -> None:
         bodies = singles(chance)
     else:
         # Made before the clock starts, so that making them is no part of the measure.
-        made = batches(chance)
-        ready = [next(made) for _ in range(int(kind))]
+        count, _, age = kind.partition(":")
+        made = batches(chance, seconds=float(age or LIVE_SECONDS))
+        ready = [next(made) for _ in range(int(count))]
         bodies = iter(ready)
     found = run(int(port), path, float(seconds), int(connections), bodies, token)
     print(json.dumps(found))

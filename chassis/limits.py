@@ -39,8 +39,8 @@ def install(app: Flask, settings: Settings) -> None:
     app.register_error_handler(RateLimitExceeded, lambda _: answer_to(exceeded(limiter)))
 
 
-def counter(app: Flask) -> Callable[[Caller], bool]:
-    """Returns what counts a call that a WSGI layer answers, beside those that reach Flask.
+def counter(app: Flask) -> Callable[[Caller, int], bool]:
+    """Returns what counts a caller's calls that are answered beside Flask.
 
     It is False once the caller has none left: Flask then refuses, and says how long to wait.
     """
@@ -48,10 +48,12 @@ def counter(app: Flask) -> Callable[[Caller], bool]:
     limits = [each.limit for each in limiter.limit_manager.application_limits]
     prefix = limiter._key_prefix
 
-    def count(caller: Caller) -> bool:
+    def count(caller: Caller, calls: int) -> bool:
         key = f"{caller.kind}:{caller.subject}"
         try:
-            return all(limiter.limiter.hit(each, prefix, key, "global") for each in limits)
+            return all(
+                limiter.limiter.hit(each, prefix, key, "global", cost=calls) for each in limits
+            )
         except Exception:  # Redis is gone: Flask's way knows what to do then
             return False
 

@@ -15,6 +15,8 @@ from chassis.telemetry import get_logger
 
 log = get_logger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
+
 
 def install(app: Flask) -> None:
     """Answers every error as problem+json, or as the app's own `problem_page` makes it."""
@@ -39,19 +41,20 @@ def answer_to(problem: Problem) -> Response:
 def problem_json(problem: Problem) -> Response:
     """Returns the problem as RFC 9457 has it, with the request id."""
     return Response(
-        json.dumps(problem_body(problem)),
+        json.dumps(problem_body(problem, g.get("request_id"))),
         status=problem.status,
-        content_type="application/problem+json",
+        content_type=MEDIA_TYPE,
     )
 
 
-def problem_body(problem: Problem) -> dict[str, Any]:
+def problem_body(problem: Problem, request_id: str | None) -> dict[str, Any]:
+    """Returns the members of the problem's JSON object."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail or problem.title,
-        "request_id": g.get("request_id"),
+        "request_id": request_id,
     }
     if problem.errors:
         body["errors"] = [{"field": e.field, "message": e.message} for e in problem.errors]

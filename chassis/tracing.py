@@ -19,9 +19,14 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 WITH_QUERY = ("http.url", "http.target", "url.full", "url.query")
 
 
+def is_on() -> bool:
+    """Whether a collector is named."""
+    return bool(os.environ.get(ENDPOINT))
+
+
 def install(app: Flask, service: str) -> None:
     """Traces an app's requests, its calls and its statements, if a collector is named."""
-    if not os.environ.get(ENDPOINT):
+    if not is_on():
         return
     provider = exporting(service)
     from opentelemetry.instrumentation.flask import FlaskInstrumentor

@@ -10,7 +10,6 @@ from flask import Blueprint, request
 from analytics_app import listing
 from analytics_app.batches import parsed_batch
 from analytics_app.erasure import erase
-from analytics_app.fast_lane import UNAVAILABLE
 from analytics_app.ingest import Fate
 from analytics_app.intake import Sender
 from analytics_app.listing import Filter
@@ -59,8 +58,6 @@ def store_event(raw: bytes) -> Any:
     Answered after the commit: 201 with the event, 200 with the stored one for a repeat,
     200 with `{"status": "erased"}` for somebody whose events were erased.
     """
-    if UNAVAILABLE in request.environ:
-        raise request.environ[UNAVAILABLE]
     if not request.is_json:
         raise UnsupportedMediaType("Send the event as JSON, with Content-Type: application/json.")
     if len(raw) > LARGEST_EVENT:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
+import time
 import uuid
+from collections.abc import Callable
+from http.client import HTTPMessage, parse_headers
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from analytics_app.fast_lane import FastLane
+from chassis.worker import LANE
 from tests.unit.analytics.conftest import Api, MakeApp, user_token
 
 PATH = "/analytics/events"
-PLAIN = {"content_type": "application/json"}
-# A parameter of the type is enough for the lane to let a request through to Flask.
-THROUGH = {"content_type": "application/json; charset=utf-8"}
 
 
 def an_event(**given: Any) -> dict[str, Any]:
@@ -29,88 +31,167 @@ def an_event(**given: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def answered(app: Flask, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Returns a list that grows by whether the lane answered, for each request that it tried."""
-    seen: list[bool] = []
-    answer = FastLane.answer
-
-    def watched(lane: FastLane, *given: Any) -> Any:
-        found = answer(lane, *given)
-        seen.append(found is not None)
-        return found
-
-    monkeypatch.setattr(FastLane, "answer", watched)
-    return seen
-
-
-def post(api: Api, event: dict[str, Any], kind: dict[str, str], **headers: str) -> Any:
-    return api.call("POST", PATH, data=json.dumps(event), headers=headers, **kind)
-
-
-def test_an_answer_of_the_lane_is_flasks_to_the_letter(admin: Api, answered: list[bool]) -> None:
-    admin.get("/analytics/events")
-    event, other = an_event(), an_event()
-    fast = post(admin, event, PLAIN, **{"X-Request-ID": "mine"})
-    slow = post(admin, other, THROUGH, **{"X-Request-ID": "mine"})
-    assert answered == [True]
-    assert (fast.status, fast.get_json()["metadata"]) == (slow.status, event["metadata"])
-    differing = {"Content-Length", "Date", "Vary"}
-    assert {k: v for k, v in fast.headers.items() if k not in differing} == {
-        k: v for k, v in slow.headers.items() if k not in differing
+def request_of(api: Api, event: dict[str, Any], **fields: str) -> bytes:
+    """Returns the request as a client sends it."""
+    body = json.dumps(event).encode()
+    given = {
+        "Host": "x",
+        **api.headers,
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **fields,
     }
-    changed = {name: slow.get_json()[name] for name in ("id", "event_id")}
-    assert {**fast.get_json(), **changed} == slow.get_json()
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items())
+    return f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode() + body
+
+
+class Answer:
+    """An HTTP answer, taken apart."""
+
+    def __init__(self, data: bytes) -> None:
+        stream = io.BytesIO(data)
+        self.status = int(stream.readline().split()[1])
+        self.headers: HTTPMessage = parse_headers(stream)
+        self.json = json.loads(stream.read(int(self.headers["Content-Length"])))
+        assert not stream.read()
+
+
+def lane_of(app: Flask) -> FastLane:
+    lane: FastLane = app.extensions[LANE]
+    return lane
+
+
+def answers(app: Flask, *requests: bytes) -> list[Answer | None]:
+    """Returns what the lane answers; None for what it leaves to Flask."""
+    lane = lane_of(app)
+    assert all(map(lane.takes, requests))
+    return [found and Answer(found) for found in lane.answers(requests, time.monotonic())]  # type: ignore[misc]
+
+
+def test_an_answer_of_the_lane_is_flasks_to_the_letter(app: Flask, admin: Api) -> None:
+    admin.get(PATH)
+    event, other = an_event(), an_event()
+    (fast,) = answers(app, request_of(admin, event, X_Request_ID="mine"))
+    slow = admin.call("POST", PATH, json=other, headers={"X-Request-ID": "mine"})
+    assert fast
+    assert (fast.status, fast.json["metadata"]) == (slow.status_code, event["metadata"])
+    of_the_server = {"Content-Length", "Date", "Vary", "Server", "Connection"}
+    assert {k: v for k, v in fast.headers.items() if k not in of_the_server} == {
+        k: v for k, v in slow.headers.items() if k not in of_the_server
+    }
+    assert {**fast.json, **{k: slow.get_json()[k] for k in ("id", "event_id")}} == slow.get_json()
+
+
+def test_a_group_is_stored_together_and_each_gets_its_own_answer(app: Flask, admin: Api) -> None:
+    admin.get(PATH)
+    events = [an_event(user_id=n + 1) for n in range(9)]
+    bad = an_event(event_type="no good")
+    group = [*events[:5], bad, *events[5:], events[2]]
+    found = answers(app, *(request_of(admin, each) for each in group))
+    assert [each and each.status for each in found] == [*[201] * 5, None, *[201] * 4, None]
+    stored = [each.json["event_id"] for each in found if each]
+    assert stored == [each["event_id"] for each in events]
+    listed = {each["event_id"]: each["id"] for each in admin.get(PATH)["items"]}
+    assert listed == {each.json["event_id"]: each.json["id"] for each in found if each}
 
 
 @pytest.mark.parametrize(
-    ("given", "status"),
+    "given",
+    [{"event_type": "no good"}, {"actor": -1}, {"surprise": 1}, {"created_at": "1999-01-01"}],
+)
+def test_what_would_be_refused_is_left_to_flask(
+    app: Flask, admin: Api, given: dict[str, Any]
+) -> None:
+    admin.get(PATH)
+    assert answers(app, request_of(admin, an_event(**given))) == [None]
+
+
+def test_a_repeat_is_left_to_flask(app: Flask, admin: Api) -> None:
+    admin.get(PATH)
+    request = request_of(admin, an_event())
+    first, again = answers(app, request)[0], answers(app, request)[0]
+    assert first
+    assert (first.status, again) == (201, None)
+
+
+def test_a_stranger_and_one_who_may_not_are_left_to_flask(app: Flask, viewer: Api) -> None:
+    own = request_of(viewer, an_event())
+    assert answers(app, request_of(Api(viewer.client, None), an_event())) == [None]
+    assert answers(app, request_of(Api(viewer.client, "x.y.z"), an_event())) == [None]
+    assert answers(app, own) == [None]  # nobody has let them in yet
+    viewer.send(an_event())
+    assert [each and each.status for each in answers(app, own)] == [201]
+    assert answers(app, request_of(viewer, an_event(user_id=4))) == [None]
+
+
+@pytest.mark.parametrize(
+    "fields",
     [
-        ({"event_type": "no good"}, 422),
-        ({"actor": -1}, 422),
-        ({"surprise": 1}, 422),
-        ({"created_at": "1999-01-01T00:00:00Z"}, 422),
+        {"Origin": "https://a.example"},
+        {"Expect": "100-continue"},
+        {"Upgrade": "h2c"},
+        {"Connection": "close"},
+        {"Content_Encoding": "gzip"},
+        {"Content_Type": "application/json; charset=utf-8"},
+        {"Transfer_Encoding": "chunked"},
+        {"X_Odd": "\x7f"},
+        {"X_Odd": "a\r\n folded"},
+        {"content-length": "10"},
+        {"x odd": "1"},
+        {"host": "y"},
     ],
 )
-def test_what_is_refused_is_refused_by_flask_once(
-    admin: Api, answered: list[bool], given: dict[str, Any], status: int
+def test_a_head_that_is_not_plain_is_left_to_the_server(
+    app: Flask, admin: Api, fields: dict[str, str]
 ) -> None:
-    admin.get("/analytics/events")
-    answer = post(admin, an_event(**given), PLAIN)
-    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
-    assert answered == [False]
-    shown = admin.call("GET", "/metrics").get_data(as_text=True)
-    assert 'analytics_events_total{result="rejected"} 1.0' in shown
+    admin.get(PATH)
+    lane = lane_of(app)
+    request = request_of(admin, an_event(), **fields)
+    assert not lane.takes(request) or lane.answers([request], 0) == [None]
 
 
-def test_a_repeat_is_flasks_to_answer(admin: Api, answered: list[bool]) -> None:
-    admin.get("/analytics/events")
-    event = an_event()
-    first = post(admin, event, PLAIN)
-    again = post(admin, event, PLAIN)
-    assert (first.status_code, again.status_code, answered) == (201, 200, [True, False])
-    assert first.get_json() == again.get_json()
-
-
-def test_a_stranger_and_one_who_may_not_go_through_flask(
-    app: Flask, viewer: Api, answered: list[bool]
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda request: request + b" ",
+        lambda request: request.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        lambda request: request.replace(b"POST", b"PUT"),
+        lambda request: request.replace(b"/events", b"/events?a=1"),
+        lambda request: request.replace(b"Content-Length: ", b"Content-Length: +"),
+        lambda request: b"GET /",
+    ],
+)
+def test_what_is_not_one_whole_request_is_not_taken(
+    app: Flask, admin: Api, change: Callable[[bytes], bytes]
 ) -> None:
-    assert post(Api(app.test_client(), None), an_event(), PLAIN).status_code == 401
-    assert post(Api(app.test_client(), "x.y.z"), an_event(), PLAIN).status_code == 401
-    assert post(viewer, an_event(), PLAIN).status_code == 201  # first seen by Flask
-    assert answered == []
-    assert post(viewer, an_event(user_id=4), PLAIN).status_code == 403
-    assert answered == [False]
+    assert lane_of(app).takes(change(request_of(admin, an_event()))) is False
+
+
+def test_what_comes_in_pieces_is_waited_for(app: Flask, admin: Api) -> None:
+    request = request_of(admin, an_event())
+    verdicts = [lane_of(app).takes(request[:length]) for length in range(1, len(request) + 1)]
+    assert verdicts == [None] * (len(request) - 1) + [True]
+
+
+@pytest.mark.parametrize("field", ["Expect: 100-continue", "Transfer-Encoding: chunked"])
+def test_a_body_that_must_be_asked_for_is_not_waited_for(
+    app: Flask, admin: Api, field: str
+) -> None:
+    request = request_of(admin, an_event()).replace(b"Host: x", f"Host: x\r\n{field}".encode())
+    assert lane_of(app).takes(request[:-5]) is False
 
 
 def test_both_ways_draw_on_one_limit_and_are_counted_in_one_metric(make_app: MakeApp) -> None:
     app = make_app(api_calls_per_minute=4)
     api = Api(app.test_client(), user_token(3))
-    taken = [post(api, an_event(), kind) for kind in (THROUGH, PLAIN, PLAIN, THROUGH)]
-    assert [each.status_code for each in taken] == [201] * 4
-    refused = [post(api, an_event(), kind) for kind in (PLAIN, THROUGH)]
-    assert [each.status_code for each in refused] == [429, 429]
-    assert int(refused[0].headers["Retry-After"]) >= 1
+    api.send(an_event())
+    taken = answers(app, *(request_of(api, an_event()) for _ in range(2)))
+    assert [each and each.status for each in taken] == [201] * 2
+    api.send(an_event())
+    assert answers(app, request_of(api, an_event())) == [None]
+    refused = api.call("POST", PATH, json=an_event())
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) >= 1
     shown = api.call("GET", "/metrics").get_data(as_text=True)
     assert 'flask_http_request_total{method="POST",status="201"} 4.0' in shown
     assert 'analytics_events_total{result="accepted"} 4.0' in shown
