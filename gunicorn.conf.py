@@ -1,6 +1,7 @@
 """How gunicorn runs each of the three apps; read from the working directory by itself."""
 
 import atexit
+import gc
 import json
 import os
 import shutil
@@ -67,8 +68,20 @@ def child_exit(server, worker):
 
 
 def post_worker_init(worker):
+    collect_garbage_rarely()
     close_aside_of_the_main_loop()
     refuse_as_problems()
+
+
+def collect_garbage_rarely():
+    """Leaves the app itself out of collections, and a batch of events uninterrupted by them.
+
+    By default one runs for every 700 objects made: reading a thousand events then costs
+    five times as much. Up to some 10 MB of garbage in circles wait for the next one.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 def refuse_as_problems():

@@ -71,6 +71,8 @@ class Intake:
         self, event: EventIn, sender: Sender, errors: list[FieldError]
     ) -> tuple[int, int | None]:
         """Returns the actor and the user id of an event."""
+        if sender.trusted and event.visitor_id is None and event.actor is None:
+            return event.user_id or 0, event.user_id
         named = [name for name in PEOPLE if getattr(event, name) is not None]
         if len(named) > 1:
             errors.append(
@@ -198,7 +200,8 @@ def moment_of(text: str, errors: list[FieldError]) -> datetime:
     """Returns the RFC 3339 time in UTC, to the microsecond; adds a complaint for any other."""
     try:
         if TIME.fullmatch(text):
-            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+            moment = datetime.fromisoformat(text.upper())
+            return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except OverflowError:
         return EARLIEST - AHEAD
     except ValueError:
@@ -239,8 +242,13 @@ def is_plain(data: bytes, names: int) -> bool:
     Every name in the source is followed by a colon; where no more of them stand there than
     names came out, none stood twice. NUL can only come escaped.
     """
-    most = data.count(b'":') + sum(map(data.count, (b" :", b"\t:", b"\n:", b"\r:")))
-    return most == names and b"\\u0000" not in data and b"NaN" not in data
+    # A search for one byte costs next to nothing, one for two a pass over all of it.
+    most = data.count(b'":') + sum(data.count(each) for each in SPACED if each[:1] in data)
+    has_nul = b"\\" in data and b"\\u0000" in data
+    return most == names and not has_nul and b"NaN" not in data
+
+
+SPACED = (b" :", b"\t:", b"\n:", b"\r:")
 
 
 def keys(event: EventIn) -> int:
@@ -249,7 +257,10 @@ def keys(event: EventIn) -> int:
 
 
 def names_in(value: Any) -> int:
+    names = 0
     if isinstance(value, dict):
-        nested = [each for each in value.values() if isinstance(each, dict | list)]
-        return len(value) + sum(map(names_in, nested))
-    return sum(names_in(each) for each in value if isinstance(each, dict | list))
+        names, value = len(value), value.values()
+    for each in value:
+        if isinstance(each, dict | list):
+            names += names_in(each)
+    return names

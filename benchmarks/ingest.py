@@ -107,8 +107,8 @@ def batch_rates(
 
 
 def batches_sent(port: int, key: str, count: int, seconds: float) -> float:
-    """Returns the rate at which prepared batches of 1,000 are taken over two connections."""
-    done = load(port, BATCH, 3_600, 2, f"{count}:{seconds}", key)
+    """Returns the rate at which prepared batches of 1,000 are taken over eight connections."""
+    done = load(port, BATCH, 3_600, 8, f"{count}:{seconds}", key)
     return done["rate"] * 1_000
 
 
