@@ -10,6 +10,7 @@ from collections.abc import Callable
 from flask import Flask
 
 from analytics_app import cli, engines
+from analytics_app.behaviour.turns import Turns
 from analytics_app.config import AnalyticsSettings
 from analytics_app.engines import REPLICA
 from analytics_app.fast_lane import FastLane
@@ -93,4 +94,5 @@ def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
     ingest = Ingest(
         Intake(settings.secret_key.get_secret_value()), Store(lookups, writers), Results()
     )
-    return Services(settings, ingest, Readers(db), KeyRing(lookups, outage))
+    turns = Turns(writers.busyness.share)
+    return Services(settings, ingest, Readers(db), KeyRing(lookups, outage), turns)

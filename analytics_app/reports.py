@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,11 +11,13 @@ from analytics_app.ranges import Bucket, Interval, Range, buckets, previous
 from analytics_app.readers import Snapshot
 from analytics_app.rollups import Rollups
 from analytics_app.spans import Span
+from chassis.errors import FieldError, Invalid
 from chassis.pagination import sparse
 from chassis.schema import rfc3339
 
 FIGURES = ("total_events", "unique_users", "events_by_type", "events_over_time")
 POINT = ("start", "count", "unique_users", "complete")
+BY_TYPE = "by_type"  # in a point only where it is asked for
 
 
 def summary(
@@ -58,14 +61,14 @@ def series(
     fields: str | None = None,
 ) -> dict[str, Any]:
     """Returns every bucket of a range, of some types or of all."""
-    users = "unique_users" in chosen(fields, POINT)
-    items = points(Rollups(snapshot.connection), span, interval, types, now, users=users)
+    wanted = chosen(fields, (*POINT, BY_TYPE)) if fields else POINT
+    items = points(Rollups(snapshot.connection), span, interval, types, now, wanted)
     answer = {
         "interval": interval,
         "tz": span.zone.key,
         "start": rfc3339(span.start),
         "end": rfc3339(span.end),
-        "items": sparse(items, fields, POINT),
+        "items": items,
     }
     return dated(answer, snapshot)
 
@@ -76,21 +79,30 @@ def points(
     interval: Interval,
     types: Sequence[str],
     now: datetime,
-    *,
-    users: bool = True,
+    wanted: Sequence[str] = POINT,
 ) -> list[dict[str, Any]]:
+    """Returns every bucket; what is not wanted of it may be left uncounted."""
     found = buckets(span, interval)
     spans = [Span(max(each.start, span.start), min(each.end, span.end)) for each in found]
+    by_type: list[Counter[str]] = [Counter()] * len(found)
     if interval == "minute":
+        if BY_TYPE in wanted:
+            raise Invalid([FieldError("fields", "by_type is not counted by the minute")])
         counts, actors = rollups.by_minute(spans, types)
     else:
-        starts = [each.start for each in found]
-        counts = rollups.in_buckets(Span(span.start, span.end), starts, span.zone, types)
+        starts, whole = [each.start for each in found], Span(span.start, span.end)
+        if BY_TYPE in wanted:
+            by_type = rollups.in_buckets_by_type(whole, starts, span.zone, types)
+            counts = [each.total() for each in by_type]
+        else:
+            counts = rollups.in_buckets(whole, starts, span.zone, types)
+        users = "unique_users" in wanted
         actors = rollups.actors(spans, types) if users else [0] * len(spans)
-    return [
-        point(bucket, span, count, unique, now)
-        for bucket, count, unique in zip(found, counts, actors, strict=True)
-    ]
+    whole_points = (
+        {**point(bucket, span, count, unique, now), BY_TYPE: dict(each.most_common())}
+        for bucket, count, unique, each in zip(found, counts, actors, by_type, strict=True)
+    )
+    return [{name: each[name] for name in wanted} for each in whole_points]
 
 
 def point(bucket: Bucket, span: Range, count: int, unique: int, now: datetime) -> dict[str, Any]:

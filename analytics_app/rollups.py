@@ -47,6 +47,14 @@ class Part:
     event_type: Any
     begins: Any
 
+    def of(self, types: Sequence[str]) -> Select[Any]:
+        """Returns the counts by time of these types, of all if none."""
+        return self.by_time.where(self.event_type.in_(types)) if types else self.by_time
+
+    def by_both(self, types: Sequence[str]) -> Select[Any]:
+        """Returns the counts by time and type."""
+        return self.of(types).add_columns(self.event_type).group_by(self.event_type)
+
 
 def quarters_part(first: int, last: int) -> Part:
     within = (Count.quarter >= first, Count.quarter < last)
@@ -110,13 +118,26 @@ class Rollups:
         self, span: Span, starts: Sequence[datetime], zone: ZoneInfo, types: Sequence[str] = ()
     ) -> list[int]:
         """Returns the number of events of the types (all if none) in each bucket."""
-        whole_days = zone.key == self.zone.key and all(is_midnight(each, zone) for each in starts)
         totals = [0] * len(starts)
-        for part in self.parts(span, by_day=whole_days):
-            chosen = part.by_time.where(part.event_type.in_(types)) if types else part.by_time
-            for time, n in self.connection.execute(chosen):
+        for part in self.parts(span, by_day=self.are_days(starts, zone)):
+            for time, n in self.connection.execute(part.of(types)):
                 totals[bisect_right(starts, part.begins(time)) - 1] += int(n)
         return totals
+
+    def in_buckets_by_type(
+        self, span: Span, starts: Sequence[datetime], zone: ZoneInfo, types: Sequence[str] = ()
+    ) -> list[Counter[str]]:
+        """Returns the number of events of each of the types (all if none) in each bucket."""
+        found: list[Counter[str]] = [Counter() for _ in starts]
+        for part in self.parts(span, by_day=self.are_days(starts, zone)):
+            for time, n, event_type in self.connection.execute(part.by_both(types)):
+                if n:
+                    found[bisect_right(starts, part.begins(time)) - 1][event_type] += int(n)
+        return found
+
+    def are_days(self, starts: Sequence[datetime], zone: ZoneInfo) -> bool:
+        """Whether such buckets can be had from the counts by day."""
+        return zone.key == self.zone.key and all(is_midnight(each, zone) for each in starts)
 
     def parts(self, span: Span, *, by_day: bool) -> Iterator[Part]:
         """Returns what to read for a span: whole days where allowed, quarters, raw ends."""

@@ -7,6 +7,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
+from analytics_app.behaviour.turns import Turns
 from analytics_app.config import AnalyticsSettings
 from analytics_app.ingest import Ingest
 from analytics_app.keys import KeyRing
@@ -23,6 +24,7 @@ class Services:
     ingest: Ingest
     readers: Readers
     keys: KeyRing
+    turns: Turns
 
 
 def services() -> Services:

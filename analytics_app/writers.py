@@ -28,6 +28,30 @@ class Lane:
         self.connection: Any = None
 
 
+class Busyness:
+    """Which share of the last whole second something was under way."""
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.seconds = self.before = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Notes that something was under way for so long until now."""
+        self.turn_over()
+        self.seconds += seconds
+
+    def share(self) -> float:
+        """Returns 0 for idle; 1 and more for busy all the time."""
+        self.turn_over()
+        return self.before
+
+    def turn_over(self) -> None:
+        now = int(time.monotonic())
+        if now != self.second:
+            self.before = self.seconds if now == self.second + 1 else 0.0
+            self.second, self.seconds = now, 0.0
+
+
 class Writers:
     """Stores rows through a few lanes; nobody waits longer than `timeout` seconds for one."""
 
@@ -37,6 +61,7 @@ class Writers:
         self.timeout = timeout
         self.zone: str | None = None
         self.under_way: dict[object, float] = {}
+        self.busyness = Busyness()
         self.lanes: LifoQueue[Lane] = LifoQueue()
         for number in range(lanes):
             self.lanes.put(Lane(number))
@@ -86,6 +111,13 @@ class Writers:
 
     def store(self, rows: Sequence[Row], deadline: float, *, numbered: bool) -> Stored:
         """Stores the rows; raises Unavailable when the database doesn't answer in time."""
+        begun = time.monotonic()
+        try:
+            return self.stored(rows, deadline, numbered)
+        finally:
+            self.busyness.add(time.monotonic() - begun)
+
+    def stored(self, rows: Sequence[Row], deadline: float, numbered: bool) -> Stored:
         with self.lane(deadline) as lane:
             outcome = self.attempt(lane, rows, numbered, deadline)
             if len(outcome.refused) == len(rows) and self.zone_changed(lane, deadline):

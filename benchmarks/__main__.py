@@ -124,10 +124,14 @@ def single_rate(url: str, size: Size) -> float:
 def behaviour(server: PostgresServer, size: Size) -> list[Line]:
     """Behaviour reports at ten million events, against the plain SQL of each."""
     rows = behaviour_reports.run(server, size.large, min(7, size.repeats))
-    return [
+    lines = [
         Line(report.name, plain, ours, "ms", f"at least {report.at_least} (turned)")
         for report, ours, plain in rows
     ]
+    beside, alone = behaviour_reports.ingest_rates(
+        server, size.seconds, size.connections, size.rounds
+    )
+    return [*lines, Line("ingest beside four reports", beside, alone, "events/s", "at least 0.8")]
 
 
 WORKLOADS: dict[str, Callable[[PostgresServer, Size], list[Line]]] = {

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +16,8 @@ import psycopg2
 import requests
 
 from benchmarks.behaviour_data import END, START, fill, seal
-from benchmarks.serving import footfall, new_database, new_key
+from benchmarks.dataset import prepare_partitions
+from benchmarks.serving import ROOT, footfall, load, new_database, new_key
 from tests.servers import PostgresServer
 
 MONTH = {"start": "2026-07-31", "end": END, "tz": "UTC"}
@@ -172,3 +177,63 @@ def run(server: PostgresServer, events: int, runs: int) -> list[tuple[Report, fl
     seal(url)
     with footfall(url) as port:
         return measure(url, port, runs)
+
+
+def ingest_rates(
+    server: PostgresServer, seconds: float, connections: int, rounds: int
+) -> tuple[float, float]:
+    """Returns the median rate of single events beside all reports in a loop each, and alone.
+
+    On the database that `run` has filled.
+    """
+    url = server.url("behaviour")
+    prepare_partitions(url)
+    key = new_key(url)
+    alone, beside = [], []
+    with footfall(url, WEB_THREADS="16") as port:
+
+        def rate(seconds: float) -> float:
+            return load(port, "/analytics/events", seconds, connections, "single", key)["rate"]
+
+        warm = min(3.0, seconds)
+        for _ in range(rounds):
+            rate(warm)
+            alone.append(rate(seconds))
+            loops = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.behaviour", str(port), key,
+                 str(warm + seconds + 1)], cwd=ROOT,
+            )  # fmt: skip
+            rate(warm)
+            beside.append(rate(seconds))
+            loops.wait()
+    return statistics.median(beside), statistics.median(alone)
+
+
+def loop(port: int, key: str, seconds: float) -> None:
+    """Asks for each report again and again, all at the same time; prints how many were there.
+
+    One that is put off (503) is asked for again a second later.
+    """
+    end = time.monotonic() + seconds
+    answers: Counter[str] = Counter()
+
+    def again(report: Report) -> None:
+        asker = Asker(port, key)
+        while time.monotonic() < end:
+            try:
+                asker.ask(report)
+                answers["200"] += 1
+            except requests.HTTPError as error:
+                answers[str(error.response.status_code)] += 1
+                time.sleep(1)
+
+    threads = [threading.Thread(target=again, args=(report,)) for report in REPORTS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f"reports beside ingest, by status: {dict(answers)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    loop(int(sys.argv[1]), sys.argv[2], float(sys.argv[3]))

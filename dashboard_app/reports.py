@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from dashboard_app.formats import day_name, parsed, range_name
 SIGNUP, FAILURE = "user_registered", "user_login_failed"
 RANKING_DAYS = 90
 BY_TYPE = "total_events,events_by_type"
+OF_ALL_TILES = "count,unique_users,by_type"
 rankings: ShortCache[list[str]] = ShortCache(seconds=15)
 pulses: ShortCache[str] = ShortCache(seconds=1)
 
@@ -98,11 +100,10 @@ def metric_for(filters: Filters) -> Metric:
 
 
 def timeseries(
-    bounds: Mapping[str, str], interval: str, event_type: str | None, *, users: bool = False
+    bounds: Mapping[str, str], interval: str, event_type: str | None = None, fields: str = "count"
 ) -> list[Json]:
     """Returns the buckets of a range; counting different users costs more than all the rest."""
-    fields = "start,count,complete" + (",unique_users" if users else "")
-    params = {**bounds, "interval": interval, "fields": fields}
+    params = {**bounds, "interval": interval, "fields": f"start,complete,{fields}"}
     if event_type:
         params["event_type"] = event_type
     return analytics().timeseries(params)
@@ -114,7 +115,15 @@ def summary(bounds: Mapping[str, str], fields: str) -> Json:
 
 
 def values_of(buckets: Sequence[Json], metric: Metric) -> list[int]:
-    return [each[metric.field] for each in buckets]
+    return [value_of(each, metric) for each in buckets]
+
+
+def value_of(bucket: Json, metric: Metric) -> int:
+    """Returns what the metric counts of a bucket."""
+    found: int = bucket[metric.field]
+    if metric.event_type and metric.field == "count" and "by_type" in bucket:
+        found = bucket["by_type"].get(metric.event_type, 0)
+    return found
 
 
 def totals(bounds: Mapping[str, str], filters: Filters) -> dict[str, int]:
@@ -143,31 +152,18 @@ def trend(filters: Filters, now: datetime) -> dict[str, Any]:
     before = filters.previous_bounds(now) if filters.compare else None
     figures = totals(bounds, filters)
     earlier = totals(before, filters) if before else {}
-    lines = lines_by_type(bounds, filters)
+    buckets = timeseries(bounds, filters.interval, filters.event_type, OF_ALL_TILES)
+    begun = charts.begun(buckets, now)
     tiles = [
         Tile(
             each,
             figures[each.key],
             earlier.get(each.key),
-            charts.sparkline(values_of(charts.begun(lines[each.event_type], now), each)),
+            charts.sparkline(values_of(begun, each)),
         )
         for each in metrics_for(filters)
     ]
-    return {"tiles": tiles, "chosen": chosen} | line(
-        filters, chosen, lines[chosen.event_type], before, now
-    )
-
-
-def lines_by_type(bounds: Mapping[str, str], filters: Filters) -> dict[str | None, list[Json]]:
-    """Returns one series of buckets for each event type that a tile needs (None: all)."""
-    counted: dict[str | None, bool] = {}
-    for each in metrics_for(filters):
-        users = each.field == "unique_users"
-        counted[each.event_type] = counted.get(each.event_type, False) or users
-    return {
-        kind: timeseries(bounds, filters.interval, kind, users=users)
-        for kind, users in counted.items()
-    }
+    return {"tiles": tiles, "chosen": chosen} | line(filters, chosen, buckets, before, now)
 
 
 def line(
@@ -177,13 +173,14 @@ def line(
     before: Mapping[str, str] | None,
     now: datetime,
 ) -> dict[str, Any]:
-    users = metric.field == "unique_users"
-    earlier = timeseries(before, filters.interval, metric.event_type, users=users) if before else []
+    earlier = (
+        timeseries(before, filters.interval, metric.event_type, metric.field) if before else []
+    )
 
     def name(bucket: Json) -> str:
         return charts.bucket_name(bucket["start"], filters.interval, filters.tz)
 
-    previous = [(name(each), each[metric.field]) for each in earlier]
+    previous = [(name(each), value_of(each, metric)) for each in earlier]
     figure = charts.trend_figure(
         buckets,
         values_of(buckets, metric),
@@ -208,7 +205,7 @@ def rows(
     named: list[tuple[str | None, int | None]] = [*previous[: len(buckets)]]
     named += [(None, None)] * (len(buckets) - len(named))
     return [
-        Row(name(each), each[metric.field], *earlier, complete=each["complete"])
+        Row(name(each), value_of(each, metric), *earlier, complete=each["complete"])
         for each, earlier in zip(buckets, named, strict=True)
     ]
 
@@ -239,11 +236,12 @@ def ranking(filters: Filters) -> list[str]:
         "end": last.isoformat(),
         "tz": filters.default_tz,
     }
-    return rankings.get(last.isoformat(), lambda: ranked(summary(bounds, BY_TYPE)))
+    return rankings.get(
+        last.isoformat(), lambda: ranked(summary(bounds, BY_TYPE)["events_by_type"])
+    )
 
 
-def ranked(summary: Json) -> list[str]:
-    counts = summary["events_by_type"]
+def ranked(counts: Mapping[str, int]) -> list[str]:
     return sorted(counts, key=lambda name: (-counts[name], name))
 
 
@@ -275,7 +273,7 @@ def types(filters: Filters) -> dict[str, Any]:
     """Returns the shares by event type: the ring shows the six largest and the rest."""
     found = summary(filters.bounds(), BY_TYPE)
     counts, total = found["events_by_type"], found["total_events"]
-    names = ranked(found)
+    names = ranked(counts)
     named = colors(names[:LARGEST_SERIES], ranking(filters))
     parts = [
         Part(
@@ -297,24 +295,25 @@ def types(filters: Filters) -> dict[str, Any]:
 def bars(filters: Filters) -> dict[str, Any]:
     """Returns counts over time stacked by event type: the six largest and the rest."""
     bounds, interval = filters.bounds(), filters.bars_interval
-    whole = timeseries(bounds, interval, None)
-    items = [filters.event_type] if filters.event_type else ranked(summary(bounds, BY_TYPE))
+    buckets = timeseries(bounds, interval, filters.event_type, "count,by_type")
+    counts = sum((Counter(each["by_type"]) for each in buckets), Counter[str]())
+    items = [filters.event_type] if filters.event_type else ranked(counts)
     named = colors(items[:LARGEST_SERIES], ranking(filters))
     series = [
         Series(
             name,
             color,
-            [each["count"] for each in timeseries(bounds, interval, name)],
+            [each["by_type"].get(name, 0) for each in buckets],
             filters.link(event_type=name),
         )
         for name, color in named.items()
     ]
     if len(items) > LARGEST_SERIES:
-        series.append(Series(OTHER, OTHER_COLOR, remainder(whole, series)))
+        series.append(Series(OTHER, OTHER_COLOR, remainder(buckets, series)))
     figure = charts.bars_figure(
-        whole, series, interval=interval, tz=filters.tz, revision=revision(filters, "bars")
+        buckets, series, interval=interval, tz=filters.tz, revision=revision(filters, "bars")
     )
-    names = [charts.bucket_name(each["start"], interval, filters.tz) for each in whole]
+    names = [charts.bucket_name(each["start"], interval, filters.tz) for each in buckets]
     table = list(zip(names, zip(*(one.counts for one in series), strict=True), strict=False))
     figure = notes.on(figure, filters)
     return {"figure": figure, "series": series, "table": table, "interval": interval}

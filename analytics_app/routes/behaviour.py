@@ -51,15 +51,15 @@ READERS = ("reports:read", "events:read")
 
 @contextmanager
 def opened(since: datetime | None) -> Iterator[tuple[Source, Snapshot]]:
-    """Lends a source; raises Invalid where it needs raw events that retention has dropped."""
-    with services().readers.snapshot() as snapshot:
+    """Lends a source when it is the report's turn.
+
+    Raises Invalid where it needs raw events that retention has dropped.
+    """
+    deadline = Deadline.after(services().settings.report_timeout_ms / 1000)
+    with services().turns.turn(deadline), services().readers.snapshot() as snapshot:
         if since is not None:
             Rollups(snapshot.connection).need_raw(since)
-        yield Source(snapshot.connection, deadline()), snapshot
-
-
-def deadline() -> Deadline:
-    return Deadline.after(services().settings.report_timeout_ms / 1000)
+        yield Source(snapshot.connection, deadline), snapshot
 
 
 def range_in(body: FunnelIn) -> Range:

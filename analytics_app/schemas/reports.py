@@ -33,7 +33,9 @@ class SeriesQuery(RangeQuery):
 
     interval: Interval = "day"
     event_type: list[EventType] = []
-    fields: str | None = Field(None, max_length=200, description=FIELDS)
+    fields: str | None = Field(
+        None, max_length=200, description=f"{FIELDS}; `by_type` is there only if named"
+    )
 
 
 class Point(Model):
@@ -52,6 +54,7 @@ class SparsePoint(Model):
     count: int | None = None
     unique_users: int | None = None
     complete: bool | None = None
+    by_type: dict[str, int] | None = None
 
 
 class Figures(Model):
