@@ -24,6 +24,8 @@ from chassis.problems import answer_to
 BUSY_TIMEOUT_MS = 5000
 POOL_WAIT_SECONDS = 1.5
 
+TOO_LONG = "This took too long: narrow the range or add a filter."
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment in UTC; SQLite keeps no offset, so it is put back on reading."""
@@ -173,5 +175,5 @@ def unavailable(error: Exception) -> Problem:
     """Returns what a database error means to a caller."""
     cause = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(cause, psycopg2.errors.QueryCanceled):
-        return Unavailable("This took too long: narrow the range or add a filter.", retry_after=5)
+        return Unavailable(TOO_LONG, retry_after=5)
     return Unavailable("The database is not answering right now.", retry_after=2)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from chassis.database import TOO_LONG
 from chassis.errors import Unavailable
-
-TOO_LONG = "This took too long: narrow the range or add a filter."
 
 
 @dataclass(frozen=True, slots=True)

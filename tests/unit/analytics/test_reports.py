@@ -247,3 +247,24 @@ def test_an_etag_spares_a_report_that_did_not_change(admin: Api) -> None:
     admin.send(at("2026-05-01T10:00:00Z"))
     news = admin.call("GET", "/analytics/summary", query_string=query, headers=same)
     assert news.status_code == 200
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("interval", ["hour", "day", "week"])
+def test_a_series_by_type_is_the_series_of_each_type(admin: Api, zone: str, interval: str) -> None:
+    middle = datetime(2026, 3, 8, tzinfo=UTC)
+    admin.batch(every(97, middle - timedelta(days=3), middle + timedelta(days=3)))
+    asked = {"start": "2026-03-05T03:20:00Z", "end": "2026-03-10", "tz": zone, "interval": interval}
+    split = admin.get("/analytics/timeseries", **asked, fields="start,count,by_type")["items"]
+    for kind in "ab":
+        own = admin.get("/analytics/timeseries", **asked, event_type=kind)["items"]
+        assert [each["by_type"].get(kind, 0) for each in split] == [each["count"] for each in own]
+    assert all(each["count"] == sum(each["by_type"].values()) for each in split)
+    assert {name for each in split for name in each} == {"start", "count", "by_type"}
+
+
+def test_a_series_by_type_has_no_minutes(admin: Api) -> None:
+    asked = {"interval": "minute", "fields": "start,by_type"}
+    answer = admin.call("GET", "/analytics/timeseries", query_string=asked)
+    assert answer.status_code == 422
+    assert [each["field"] for each in answer.get_json()["errors"]] == ["fields"]
