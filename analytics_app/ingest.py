@@ -84,7 +84,7 @@ class Ingest:
                 rows.append(judged)
         # Sorted, so that two writers of the same events never wait for each other in a ring.
         rows.sort()
-        kept_out = [rows[position] for position in self.store.many(rows)]
+        kept_out = self.kept_out(rows, sender)
         fates += self.fates(kept_out, places)
         fates.sort(key=lambda fate: fate.index)
         accepted = len(rows) - len(kept_out)
@@ -92,6 +92,14 @@ class Ingest:
         for status, n in Counter(fate.status for fate in fates).items():
             self.results.add(status, n)
         return accepted, fates
+
+    def kept_out(self, rows: list[Row], sender: Sender) -> list[Row]:
+        """Stores the sorted rows; returns those that stayed out."""
+        positions = self.store.many(rows)
+        if sender.relay:
+            out = set(positions)
+            self.results.delivered(row.created_at for n, row in enumerate(rows) if n not in out)
+        return [rows[position] for position in positions]
 
     def judged(self, event: Parsed, sender: Sender, now: datetime) -> Row | list[FieldError]:
         if isinstance(event, list):

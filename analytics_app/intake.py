@@ -42,10 +42,14 @@ FROM_USERS_SERVICE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """For whom a caller may send: for anybody if `trusted`, else for the one user."""
+    """For whom a caller may send: for anybody if `trusted`, else for the one user.
+
+    `relay`: whether it is the users service's, whose deliveries are measured for their lag.
+    """
 
     trusted: bool
     user_id: int | None = None
+    relay: bool = False
 
 
 class Intake:

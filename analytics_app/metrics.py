@@ -1,12 +1,13 @@
-"""What Prometheus sees of this service: events by result, and how its tables are."""
+"""What Prometheus sees of this service: events by result, their lag, and how its tables are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Flask
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
@@ -17,13 +18,16 @@ from analytics_app.models import Bookkeeping, Count, DayCount, db
 from chassis.telemetry import metrics_registry
 
 RESULTS = ("accepted", "duplicate", "rejected", "erased")
+# Seconds, 0.1 to an hour; 60 is where the alert on the lag begins, so it has an edge there.
+LAGS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0)
 
 
 class Results:
-    """Counts events by what became of them."""
+    """Counts events by what became of them, and measures how late delivered ones are."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, Any] = {}
+        self.lag: Any = None
 
     def begin(self, app: Flask) -> None:
         """Registers with the app's metrics, once it has them."""
@@ -34,11 +38,24 @@ class Results:
             registry=metrics_registry(app),
         )
         self.by_name = {name: counter.labels(name) for name in RESULTS}
+        self.lag = Histogram(
+            "analytics_delivery_lag_seconds",
+            "Time from an event of the users service until it was stored, in seconds.",
+            buckets=LAGS,
+            registry=metrics_registry(app),
+        )
 
     def add(self, result: str, n: int = 1) -> None:
         """Counts n events with the result."""
         if n:
             self.by_name[result].inc(n)
+
+    def delivered(self, moments: Iterable[datetime]) -> None:
+        """Measures the lag of events that have just been stored, by when each happened."""
+        now = datetime.now(UTC)
+        for moment in moments:
+            # The sender's clock may be ahead of this one, and nothing arrives before it happens.
+            self.lag.observe(max(0.0, (now - moment).total_seconds()))
 
 
 class TableHealth(Collector):

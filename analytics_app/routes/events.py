@@ -41,7 +41,7 @@ routes = Blueprint("events", __name__, url_prefix="/analytics")
 
 def sender() -> Sender:
     found = caller()
-    return Sender(found.may("events:write"), found.user_id)
+    return Sender(found.may("events:write"), found.user_id, relay=found.kind == "service")
 
 
 @routes.post("/events")

@@ -197,15 +197,24 @@ PIPELINE = Dashboard(
     "Pipeline",
     {
         "From the users service to analytics": [
-            Panel("Waiting", {"messages": "max(outbox_pending)"}),
             Panel(
-                "Age of the oldest",
-                {"end-to-end lag": "max(outbox_oldest_age_seconds)"},
+                "End-to-end lag, 95th percentile",
+                {"lag": "max(job:delivery_lag_seconds:p95_5m)"},
                 "s",
-                bad=300,
-                about="How far analytics is behind what happened in the users service.",
+                width=12,
+                bad=60,
+                about="From what happened in the users service until analytics had stored it.",
             ),
-            Panel("Refused", {"messages": "max(outbox_dead)"}, kind="stat", bad=1),
+            Panel(
+                "Age of the oldest that waits",
+                {"age": "max(outbox_oldest_age_seconds)"},
+                "s",
+                width=12,
+                bad=300,
+                about="Grows while nothing is delivered, when there is no lag to be measured.",
+            ),
+            Panel("Waiting", {"messages": "max(outbox_pending)"}, width=12),
+            Panel("Refused", {"messages": "max(outbox_dead)"}, kind="stat", width=12, bad=1),
         ],
         "Ingest": [
             Panel(

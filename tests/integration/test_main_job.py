@@ -103,6 +103,23 @@ def test_a_sign_in_at_the_dashboard_is_counted_within_seconds(stack: Stack) -> N
     )
 
 
+def test_the_lag_of_every_delivery_is_measured(stack: Stack) -> None:
+    headers = admin_headers(stack)
+
+    def figure(name: str) -> float:
+        text = requests.get(f"{stack.analytics_url}/metrics", timeout=20).text
+        found = re.search(rf"^analytics_delivery_lag_seconds_{name} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else -1
+
+    # Only the relay delivers here, and none of what it delivers is anybody else's.
+    wait_until("a measure for each event", lambda: figure("count") == total(stack, headers) > 1)
+    assert 0 < figure("sum") < 30 * figure("count")
+
+
+def total(stack: Stack, headers: dict[str, str]) -> int:
+    return sum(counts(stack, headers).values())
+
+
 def test_no_page_cookie_or_header_that_a_browser_gets_holds_a_jwt(stack: Stack) -> None:
     browser = Browser(stack)
     browser.sign_in("ada")

@@ -42,6 +42,18 @@ NODE_CPU = 'node_cpu_seconds_total{instance="n",cpu="0",mode="idle"}'
 AGE = 'footfall_backup_last_success_timestamp_seconds{database="users"}'
 DRILL = 'footfall_restore_drill_timestamp_seconds{database="users"}'
 EVENTS = 'analytics_events_total{job="analytics",result="%s"}'
+LAG = 'analytics_delivery_lag_seconds_bucket{job="analytics",le="%s"}'
+
+
+def late(share: int) -> Series:
+    """Returns 100 deliveries a minute, of which so many take between one and two minutes."""
+    return {
+        LAG % "1.0": f"0+{100 - share}x{2 * HOURS}",
+        LAG % "60.0": f"0+{100 - share}x{2 * HOURS}",
+        LAG % "120.0": f"0+100x{2 * HOURS}",
+        LAG % "+Inf": f"0+100x{2 * HOURS}",
+    }
+
 
 # alert -> minutes from the start, series that make it fire, series that don't.
 CASES: dict[str, tuple[int, Series, Series]] = {
@@ -60,6 +72,7 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         steady('outbox_oldest_age_seconds{job="users"}', 0, step=60),
         steady('outbox_oldest_age_seconds{job="users"}', 20),
     ),
+    "DeliveryLags": (30, late(share=8), late(share=3)),
     "OutboxHasDeadMessages": (
         10,
         steady('outbox_dead{job="users"}', 1),
