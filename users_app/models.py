@@ -160,6 +160,7 @@ class OutboxMessage(Base):
     """What analytics must hear of: an event, or an erasure with the event that follows it.
 
     `due_at` is also the lease: a claim moves it ahead, so a killed relay's rows come back.
+    `traceparent` leads back to the request that wrote it, where that was traced.
     """
 
     __tablename__ = "outbox"
@@ -185,6 +186,7 @@ class OutboxMessage(Base):
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     last_error: Mapped[str | None] = mapped_column(Text)
     dead_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    traceparent: Mapped[str | None] = mapped_column(String(55))
 
 
 class AuditEntry(Base):

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import delete
 
+from chassis import tracing
 from users_app import clock
 from users_app.models import OutboxMessage, db
 
@@ -37,5 +38,6 @@ def put(kind: str, event_type: str, user_id: int | None, metadata: dict[str, Any
             details=metadata,
             created_at=now,
             due_at=now,
+            traceparent=tracing.current_traceparent(),
         )
     )

@@ -62,9 +62,11 @@ def packed_times(times: Array) -> bytes:
 def unpacked_times(data: Data, day: int) -> Array:
     """Returns the microseconds since 1970 of times within the UTC day."""
     n = len(data) // 5
-    low = np.frombuffer(data, "<u4", n).astype(np.int64)
-    high = np.frombuffer(data, "<u1", n, 4 * n).astype(np.int64)
-    return low + (high << 32) + day * DAY_US
+    times = np.frombuffer(data, "<u1", n, 4 * n).astype(np.int64)
+    times <<= 32
+    times += np.frombuffer(data, "<u4", n)
+    times += day * DAY_US
+    return times
 
 
 def packed_texts(texts: Sequence[str]) -> bytes:

@@ -27,8 +27,8 @@ def wait(connection: extensions.connection) -> None:
 
 def wait_until(connection: extensions.connection, deadline: float | None) -> None:
     """Waits for the server until the deadline, then raises OperationalError."""
+    poller = select.poll()
     while (state := connection.poll()) != extensions.POLL_OK:
-        poller = select.poll()
         poller.register(connection, WAIT_FOR[state])
         left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         if not poller.poll(left):

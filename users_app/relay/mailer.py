@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
+from chassis import tracing
 from chassis.database import transaction
 from chassis.telemetry import get_logger
 from users_app import clock, invites, resets
@@ -49,6 +50,7 @@ def send(mail: Mail) -> None:
     remove(mail)
 
 
+@tracing.untraced()
 def claim() -> list[Mail]:
     now = clock.now()
     found = db.session.scalar(select(Mail.id).where(Mail.due_at <= now).limit(1))

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
+from chassis import tracing
 from chassis.database import transaction
 from chassis.schema import rfc3339
 from chassis.telemetry import get_logger
@@ -17,6 +18,7 @@ from users_app.outbox import ERASURE, EVENT
 from users_app.relay.receiver import Receiver, Trouble, Troubled, Unacceptable
 
 BATCH = 100
+COUNT = "messaging.batch.message_count"  # OpenTelemetry's name
 # Longer than a call may take; a killed relay's rows come back after it.
 LEASE = timedelta(seconds=15)
 log = get_logger(__name__)
@@ -30,6 +32,7 @@ class Message:
     kind: str
     user_id: int | None
     event: dict[str, Any]
+    traceparent: str | None
 
 
 @dataclass(slots=True)
@@ -53,6 +56,12 @@ def deliver_some(receiver: Receiver) -> Outcome | None:
     claimed = claim()
     if not claimed:
         return None
+    origins = [each.traceparent for each in claimed]
+    with tracing.linked_span("deliver outbox", origins, **{COUNT: len(claimed)}):
+        return deliver(receiver, claimed)
+
+
+def deliver(receiver: Receiver, claimed: list[Message]) -> Outcome:
     outcome = Outcome(claimed)
     try:
         for message in claimed:
@@ -65,6 +74,7 @@ def deliver_some(receiver: Receiver) -> Outcome | None:
     return outcome
 
 
+@tracing.untraced()
 def claim(limit: int = BATCH) -> list[Message]:
     """Returns due rows, oldest first, leased to this process; never "all after the last id",
     since rows don't become visible in the order of their ids."""
@@ -96,7 +106,7 @@ def message(row: OutboxMessage) -> Message:
         "metadata": row.details,
         "created_at": rfc3339(row.created_at),
     }
-    return Message(row.id, row.kind, row.user_id, event)
+    return Message(row.id, row.kind, row.user_id, event, row.traceparent)
 
 
 def take(receiver: Receiver, messages: list[Message], outcome: Outcome) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import Engine
 from werkzeug.test import TestResponse
 
+import users_app
 from users_app import clock, create_app
 from users_app.config import UsersSettings
 from users_app.keys import new_key_pem
@@ -24,7 +26,9 @@ from users_app.models import db
 PASSWORD = "correct horse battery"
 KEY_PEM = new_key_pem()
 SECRET = secrets.token_hex(32)
-MIGRATIONS = ("0001_accounts_sessions_outbox_audit",)
+MIGRATIONS = sorted(
+    path.stem for path in (Path(users_app.__file__).parent / "migrations/versions").glob("0*.py")
+)
 
 MakeApp = Callable[..., Flask]
 
