@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,3 +120,39 @@ def test_a_locked_table_is_answered_503_with_retry_after(server: PostgresServer)
         lock.close()
         assert running.execute("SELECT count(*) FROM events") == [(0,)]
         assert running.session().post(f"{running.url}/analytics/events", json=event).ok
+
+
+def test_reports_that_hold_all_their_connections_leave_ingest_alone(
+    server: PostgresServer,
+) -> None:
+    slots = 2
+    with service(server, REPORT_POOL_SIZE=str(slots), REPORT_TIMEOUT_MS="6000") as running:
+        running.get("/analytics/saved-reports")
+        holder = psycopg2.connect(server.url(running.database))
+        with holder.cursor() as cursor:
+            cursor.execute("LOCK TABLE saved_reports IN ACCESS EXCLUSIVE MODE")
+            askers = [threading.Thread(target=ask_in_vain, args=(running,)) for _ in range(8)]
+            for thread in askers:
+                thread.start()
+            wait_until("all connections to be waiting", lambda: waiting(running) >= slots)
+            with Senders(running, 4) as senders:
+                time.sleep(2)
+        holder.close()
+        for thread in askers:
+            thread.join()
+        assert set(senders.statuses) <= {200, 201}, senders.statuses
+        assert len(senders.stored) > 100
+        assert_exact(running, senders)
+
+
+def ask_in_vain(running: Service) -> None:
+    running.session().get(running.url + "/analytics/saved-reports", timeout=30)
+
+
+def waiting(running: Service) -> int:
+    """Returns how many reports wait for the locked table."""
+    ((count,),) = running.execute(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
+        "AND application_name = 'footfall-reports'"
+    )
+    return int(str(count))
