@@ -66,7 +66,7 @@ def a_browser(stack: Stack, who: str | None) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_axe_finds_nothing(view: View, request: pytest.FixtureRequest) -> None:
+def test_axe_finds_nothing_and_nothing_sticks_out(view: View, request: pytest.FixtureRequest) -> None:
     browser: Browser = request.getfixturevalue("signed_in" if view.who else "stranger")
     found = []
     for width, theme in LOOKS:
@@ -79,4 +79,5 @@ def test_axe_finds_nothing(view: View, request: pytest.FixtureRequest) -> None:
             browser.until_settled()
         browser.script(AXE.read_text())
         found += [f"{width} {theme}: {each}" for each in browser.driver.execute_async_script(RUN)]
+        assert browser.script("return document.documentElement.scrollWidth") <= width
     assert found == []
