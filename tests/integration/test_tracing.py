@@ -192,14 +192,13 @@ def one_is_a_child(collector: Collector) -> None:
     assert services([taken, *collector.above(taken)]) == ["analytics", "users"]
 
 
-def test_a_relay_that_finds_nothing_sends_nothing() -> None:
+def test_a_relay_that_finds_nothing_tells_nothing_of_its_looks() -> None:
     with collecting() as (collector, address):
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": address, "OTEL_BSP_SCHEDULE_DELAY": "200"}
         with Stack(parts=("relay",), settings=settings) as stack:
             wait_until("its start", lambda: "relay started" in stack.log("relay"))
-            started = len(collector.spans)
             time.sleep(2)  # eight looks at the outbox, and as many at the mails
-            assert len(collector.spans) - started < 8
+    assert [span.name for span in collector.spans if span.name.startswith("SELECT")] == []
 
 
 def test_without_a_collector_nothing_of_it_is_loaded() -> None:
