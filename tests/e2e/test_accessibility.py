@@ -66,7 +66,9 @@ def a_browser(stack: Stack, who: str | None) -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.name)
-def test_axe_finds_nothing_and_nothing_sticks_out(view: View, request: pytest.FixtureRequest) -> None:
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    view: View, request: pytest.FixtureRequest
+) -> None:
     browser: Browser = request.getfixturevalue("signed_in" if view.who else "stranger")
     found = []
     for width, theme in LOOKS:
