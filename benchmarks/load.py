@@ -99,13 +99,13 @@ def run(
         ).encode()
 
     selector = selectors.DefaultSelector()
+    busy = 0
     for _ in range(connections):
         client = Client(port, head, bodies)
         selector.register(client.socket, selectors.EVENT_READ, client)
-        client.send()
+        busy += client.send()
     statuses: Counter[int] = Counter()
     begun = time.perf_counter()
-    busy = connections
     while busy and time.perf_counter() - begun < seconds:
         for key, _ in selector.select(1):
             status = key.data.answered()

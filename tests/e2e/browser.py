@@ -81,7 +81,7 @@ class Browser:
         if not self.driver.current_url.startswith(self.base + "/login"):
             self.visit("/login")
         self.fill(username=name, password=password)
-        self.press_and_leave("Sign in")
+        self.leave(lambda: self.press("Sign in"))
 
     def fill(self, **fields: str) -> None:
         """Types into fields by their id."""
@@ -103,12 +103,11 @@ class Browser:
             found.click()
         return found is not None
 
-    def press_and_leave(self, words: str) -> None:
-        """Presses, and waits until another document is there: asking the old one misleads."""
+    def leave(self, act: Callable[[], None]) -> None:
+        """Acts, and waits until another document is there: asking the old one misleads."""
         old = self.one("html")
-        self.press(words)
-        wait = WebDriverWait(self.driver, 10, 0.05)
-        wait.until(staleness_of(old), f"{words!r} leads nowhere")
+        act()
+        WebDriverWait(self.driver, 10, 0.05).until(staleness_of(old), "it leads nowhere")
 
     def click(self, selector: str) -> None:
         """Clicks the element; finds it again when a swap takes it away in between."""

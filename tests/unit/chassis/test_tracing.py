@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from structlog.testing import capture_logs
 
 from chassis import tracing
 
@@ -95,7 +96,7 @@ def test_while_tracing_is_off_nothing_happens() -> None:
 
 
 def test_without_the_extra_a_collector_may_be_named_and_the_app_starts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def nothing(_name: str) -> None:
         raise ModuleNotFoundError
@@ -103,10 +104,11 @@ def test_without_the_extra_a_collector_may_be_named_and_the_app_starts(
     monkeypatch.setattr(tracing, "find_spec", nothing)
     monkeypatch.setenv(tracing.ENDPOINT, "http://127.0.0.1:9")
     app = Flask(__name__)
-    tracing.install(app, "example")
+    with capture_logs() as logs:
+        tracing.install(app, "example")
     assert not tracing.is_on()
     assert tracing.PROVIDER not in app.extensions
-    assert "the extra `tracing` is not installed" in capsys.readouterr().out
+    assert [each["event"] for each in logs] == ["not tracing: the extra `tracing` is not installed"]
 
 
 def test_with_the_extra_and_a_collector_tracing_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
