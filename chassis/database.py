@@ -12,18 +12,24 @@ from flask import Flask, Response
 from pydantic import AfterValidator
 from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, scoped_session
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from chassis import pool
 from chassis.errors import Problem, Unavailable
-from chassis.problems import answer_to
+from chassis.problems import answer_to, answer_to_bug
 
 BUSY_TIMEOUT_MS = 5000
 POOL_WAIT_SECONDS = 1.5
-
+RECONNECTS_AFTER_ROLLBACK = "8s2b"  # SQLAlchemy's name for: the connection broke before this
 TOO_LONG = "This took too long: narrow the range or add a filter."
 
 
@@ -162,6 +168,8 @@ def install(app: Flask) -> None:
     """Answers 503 when the database is down or too slow, and never a 500 for it."""
     for error in (OperationalError, InterfaceError):
         app.register_error_handler(error, lambda each: answer_to(unavailable(each)))
+    app.register_error_handler(DBAPIError, answer_to_lost_connection)
+    app.register_error_handler(PendingRollbackError, answer_to_lost_connection)
     with app.app_context():
         metrics = pool.install(app, app.extensions["sqlalchemy"].engines)
 
@@ -169,6 +177,17 @@ def install(app: Flask) -> None:
     def none_free(error: PoolTimeout) -> Response:
         metrics.timeouts.inc()
         return answer_to(unavailable(error))
+
+
+def answer_to_lost_connection(error: DBAPIError | PendingRollbackError) -> Response:
+    """Answers 503 where the connection broke under way; any other error is a bug.
+
+    A server that is killed in the middle of an answer gives errors of no particular kind.
+    """
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    if lost or error.code == RECONNECTS_AFTER_ROLLBACK:
+        return answer_to(unavailable(error))
+    return answer_to_bug(error)
 
 
 def unavailable(error: Exception) -> Problem:
