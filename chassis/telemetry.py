@@ -112,7 +112,7 @@ def request_id(given: str) -> str:
 
 
 def recorder(app: Flask, method: str, rule: str) -> Callable[[int, float, str, int | None], None]:
-    """Returns what logs and counts a request that a WSGI layer answered, as Flask's own are.
+    """Returns what logs and counts a request that was answered beside Flask, as Flask's own are.
 
     It is called with the status, the seconds it took, the request id and the user id.
     """

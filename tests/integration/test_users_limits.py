@@ -22,10 +22,11 @@ def test_workers_share_one_limit_through_redis(redis_url: str) -> None:
 def test_a_limit_is_held_when_redis_is_gone() -> None:
     settings = {"REDIS_URL": "redis://127.0.0.1:9/0", "API_CALLS_PER_MINUTE": "20"}
     with users_stack("sqlite://", settings=settings) as stack:
-        counted = calls(Api(stack.users_url), 60)
-    # While sixty calls find out at once that Redis is gone, one or two may go uncounted.
-    assert 20 <= counted[200] <= 22
-    assert counted[429] == 60 - counted[200]
+        api = Api(stack.users_url)
+        # The limiter's library lets calls go uncounted while several find out at the same
+        # moment that Redis is gone, and may lose one of two first counts: one call goes ahead.
+        assert calls(api, 1) == {200: 1}
+        assert calls(api, 60) == {200: 19, 429: 41}
 
 
 def test_registrations_are_counted_over_all_workers(redis_url: str) -> None:
