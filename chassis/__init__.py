@@ -71,7 +71,7 @@ def assemble(
 def compress(app: Flask) -> None:
     app.config["COMPRESS_MIN_SIZE"] = 1024
     app.config["COMPRESS_ALGORITHM"] = ["br", "gzip"]
-    app.config["COMPRESS_BR_LEVEL"] = 4
+    app.config["COMPRESS_BR_LEVEL"] = 5
     app.config["COMPRESS_MIMETYPES"] = [
         "application/json",
         "application/problem+json",
