@@ -122,7 +122,7 @@ class FastLane:
         except Problem:
             return None
         request_id = telemetry.request_id(fields.get(b"x-request-id", b"").decode())
-        return Plain(caller, row, event.metadata or {}, request_id, begun)
+        return Plain(caller, row, event.get("metadata") or {}, request_id, begun)
 
     def answer(self, plain: Plain, number: int | None) -> bytes | None:
         if number is None:

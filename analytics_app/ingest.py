@@ -48,14 +48,14 @@ class Ingest:
             if number is None:
                 return self.repeated(row), False
             self.results.add("accepted")
-            return answered(row, number, event.metadata or {}), True
+            return answered(row, number, event.get("metadata") or {}), True
         except (Invalid, Forbidden):
             self.results.add("rejected")
             raise
 
     def single(self, event: EventIn, sender: Sender) -> Row:
         """Returns one event as it is to be stored; raises Invalid and Forbidden."""
-        if event.actor is not None:
+        if event.get("actor") is not None:
             raise Invalid([FieldError("actor", "is taken in batches only")])
         return self.intake.row(event, sender, datetime.now(UTC))
 
@@ -109,9 +109,7 @@ class Ingest:
         except Invalid as problem:
             return problem.errors
         except Forbidden as problem:
-            return [
-                FieldError("event_type" if event.user_id is None else "user_id", problem.detail)
-            ]
+            return [FieldError("user_id" if event.get("user_id") else "event_type", problem.detail)]
 
     def fates(self, rows: list[Row], places: dict[tuple[object, ...], int]) -> list[Fate]:
         fates = []

@@ -11,9 +11,22 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 QUARTER_SECONDS = 900
+QUARTER_US = QUARTER_SECONDS * 1_000_000
 QUARTERS_A_DAY = 96
 EPOCH = date(1970, 1, 1).toordinal()
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 ONE_DAY = timedelta(days=1)
+
+
+def microseconds(moment: datetime) -> int:
+    """Returns the microseconds since 1970."""
+    return (moment - BEGINNING) // MICROSECOND
+
+
+def moment_at(time: int) -> datetime:
+    """Returns the moment so many microseconds after 1970 began."""
+    return BEGINNING + timedelta(microseconds=int(time))
 
 
 def quarter_of(moment: datetime) -> int:

@@ -15,7 +15,6 @@ from analytics_app.behaviour import packing
 from analytics_app.behaviour.frames import Window
 from analytics_app.behaviour.packing import DAY_US, Array
 from analytics_app.behaviour.raw import (
-    QUARTER_US,
     Reader,
     Words,
     by_name,
@@ -26,6 +25,7 @@ from analytics_app.behaviour.raw import (
 from analytics_app.behaviour.values import properties
 from analytics_app.dialects.columns import microseconds
 from analytics_app.models import Event
+from analytics_app.zones import QUARTER_US
 
 ACTORS, TIMES, TYPES, PRESENT, QUARTERS, WIDE = (
     "actors",

@@ -4,27 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
 
 from analytics_app.behaviour.packing import DAY_US, Array
 from analytics_app.spans import Span
+from analytics_app.zones import microseconds
 
-MICROSECOND = timedelta(microseconds=1)
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TIMES = np.zeros(0, np.int64)
-
-
-def microseconds(moment: datetime) -> int:
-    """Returns the microseconds since 1970."""
-    return (moment - BEGINNING) // MICROSECOND
-
-
-def moment_at(time: int) -> datetime:
-    """Returns the moment so many microseconds after 1970 began."""
-    return BEGINNING + timedelta(microseconds=int(time))
 
 
 class Window(NamedTuple):

@@ -8,11 +8,12 @@ import numpy as np
 from pydantic_core import to_json
 
 from analytics_app.behaviour import funnel
-from analytics_app.behaviour.frames import Window, moment_at
+from analytics_app.behaviour.frames import Window
 from analytics_app.behaviour.funnel import Attempts, Step
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.source import Source
 from analytics_app.schemas.behaviour import DroppedIn, FunnelIn, ValueIn, Wanted
+from analytics_app.zones import moment_at
 from chassis.errors import FieldError, Invalid
 from chassis.pagination import decode_cursor, encode_cursor
 from chassis.schema import rfc3339

@@ -10,15 +10,14 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, Text, cast, select
 
 from analytics_app.behaviour.deadlines import Deadline
-from analytics_app.behaviour.frames import Column, Frame, Story, Window, moment_at
+from analytics_app.behaviour.frames import Column, Frame, Story, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.values import properties
 from analytics_app.dialects.columns import microseconds
 from analytics_app.models import Count, Event
-from analytics_app.zones import QUARTER_SECONDS
+from analytics_app.zones import QUARTER_US, moment_at
 
 CHUNK = 20_000
-QUARTER_US = QUARTER_SECONDS * 1_000_000
 
 Details = tuple[Array, Array, Array, list[str]]
 

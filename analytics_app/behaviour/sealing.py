@@ -16,13 +16,12 @@ from analytics_app import dialects
 from analytics_app.behaviour import seals
 from analytics_app.behaviour.columns import Cell, sealed
 from analytics_app.behaviour.deadlines import Deadline
-from analytics_app.behaviour.frames import microseconds
 from analytics_app.behaviour.models import DirtyDay, SealedColumn, SealedDay
 from analytics_app.behaviour.packing import DAY_US
 from analytics_app.behaviour.raw import Reader
 from analytics_app.models import Count
 from analytics_app.readers import open_snapshot
-from analytics_app.zones import QUARTERS_A_DAY
+from analytics_app.zones import QUARTERS_A_DAY, microseconds
 from chassis.database import transaction
 
 GRACE = timedelta(hours=1)

@@ -29,7 +29,7 @@ from sqlalchemy.orm import scoped_session
 from analytics_app.dialects import partitions
 from analytics_app.dialects.patience import patient, wait_until
 from analytics_app.dialects.rows import Row, Stored
-from analytics_app.zones import day_number, quarter_of
+from analytics_app.zones import QUARTER_US, day_number, microseconds
 
 NEEDS_A_TYPE = True  # no index holds all events by time alone: that would be a third
 SLOTS = 8
@@ -45,11 +45,12 @@ OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c e
 # every statement, so that no two can wait for each other.
 STORE = """
 WITH input AS (
-    SELECT *
+    SELECT i.actor, TIMESTAMPTZ 'epoch' + i.time * INTERVAL '1 microsecond' AS created_at,
+           i.event_id, i.event_type, i.user_id, i.metadata, i.position
     FROM unnest(
-        $1::bigint[], $2::timestamptz[], $3::uuid[],
+        $1::bigint[], $2::bigint[], $3::uuid[],
         string_to_array($4, E'\\n'), $5::bigint[], string_to_array($6, E'\\n')
-    ) WITH ORDINALITY AS i(actor, created_at, event_id, event_type, user_id, metadata, position)
+    ) WITH ORDINALITY AS i(actor, time, event_id, event_type, user_id, metadata, position)
 ), claimed AS (
     INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
     SELECT i.actor, i.created_at, i.event_id, i.event_type, i.user_id, i.metadata::json
@@ -205,13 +206,15 @@ def arguments(rows: Sequence[Row], zone: str, slot: int) -> tuple[Any, ...]:
     """Returns the statement's arguments as text, which PostgreSQL reads faster than lists.
 
     No event type and no JSON text holds a line break, so a line break can separate them.
+    Times are numbers: to write them out costs four times as much.
     """
-    actors, times, ids, types, users, details = zip(*rows, strict=True)
-    quarters = sorted(set(map(quarter_of, times)))
+    actors, moments, ids, types, users, details = zip(*rows, strict=True)
+    times = list(map(microseconds, moments))
+    quarters = sorted({time // QUARTER_US for time in times})
     days = [day_number(quarter, ZoneInfo(zone)) for quarter in quarters]
     return (
         array(actors),
-        array(time.isoformat() for time in times),
+        array(times),
         array(ids),
         "\n".join(types),
         array("NULL" if user is None else user for user in users),

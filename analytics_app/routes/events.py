@@ -21,7 +21,7 @@ from analytics_app.schemas.events import (
     DateRangeQuery,
     Erased,
     ErasedOut,
-    EventIn,
+    EventBody,
     EventOut,
     EventPage,
     EventsQuery,
@@ -47,7 +47,7 @@ def sender() -> Sender:
 @routes.post("/events")
 @requires("events:write", or_user=True)
 @api(
-    body=EventIn,
+    body=EventBody,
     body_raw=True,
     answers={201: EventOut, 200: EventOut | ErasedOut},
     errors=(Invalid, Forbidden),

@@ -27,7 +27,7 @@ REPORTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 def asker(make_app: MakeApp) -> Api:
-    app = make_app(report_timeout_ms=150)
+    app = make_app(report_timeout_ms=300)
     api = Api(app.test_client(), user_token(9, "admin"))
     now = datetime.now(UTC)
     events = [
@@ -58,7 +58,7 @@ def test_a_slow_process(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, name
     believable = seals.believable
 
     def slowly(connection: Any) -> frozenset[int]:
-        time.sleep(0.2)
+        time.sleep(0.4)
         return believable(connection)
 
     monkeypatch.setattr(seals, "believable", slowly)
