@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 RECENT := import sys; sys.version_info >= (3, 11) or sys.exit("footfall: Python 3.11 or newer is needed; %s is %s." % (sys.executable, sys.version.split()[0]))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-unit check lint format bench screenshots lock clean
+.PHONY: help run demo test test-unit check lint format bench screenshots lighthouse lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -44,6 +44,10 @@ bench: .venv/dev ## the benchmarks, side by side with peers, as a table of ratio
 screenshots: .venv/dev ## pictures of every page, under var/screenshots/
 	@$(BIN)/python ops/test_setup.py
 	@$(BIN)/python -m tests.e2e.screenshots
+
+lighthouse: .venv/dev ## accessibility and best practices of every page, by Lighthouse from npm
+	@$(BIN)/python ops/test_setup.py
+	@$(BIN)/python -m tests.e2e.lighthouse $(PAGES)
 
 lock: .venv/dev ## write the locks from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	@$(BIN)/pip install --quiet uv
