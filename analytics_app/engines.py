@@ -54,13 +54,13 @@ def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
 
 
 def options(url: str, name: str, size: int, timeout_ms: int, grace_ms: int) -> dict[str, Any]:
-    found = database.engine_options(
-        url, application_name=name, pool_size=size, statement_timeout_ms=timeout_ms
+    return database.engine_options(
+        url,
+        application_name=name,
+        pool_size=size,
+        statement_timeout_ms=timeout_ms,
+        grace_ms=grace_ms,
     )
-    if not database.is_sqlite(url):
-        patience = (timeout_ms + grace_ms) / 1000
-        found["connect_args"] |= dialects.postgresql.waiting(patience)
-    return found
 
 
 def for_lookups(db: SQLAlchemy) -> Engine:

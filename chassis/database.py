@@ -25,6 +25,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from chassis import pool
 from chassis.errors import Problem, Unavailable
+from chassis.patience import patient
 from chassis.problems import answer_to, answer_to_bug
 
 BUSY_TIMEOUT_MS = 5000
@@ -77,9 +78,14 @@ def engine_options(
     *,
     application_name: str,
     pool_size: int = 8,
-    statement_timeout_ms: int = 5000,
+    statement_timeout_ms: int = 3000,
+    grace_ms: int = 500,
 ) -> dict[str, Any]:
-    """Returns create_engine's options; a pool that is exhausted raises after 1.5 s."""
+    """Returns create_engine's options; a pool that is exhausted raises after 1.5 s.
+
+    The server ends a statement at its timeout. A server that says nothing, stalled or cut
+    off, has `grace_ms` more before we give it up.
+    """
     # An error's text is logged: it must not hold what the statement was given.
     if is_sqlite(url):
         return {"hide_parameters": True, **sqlite_options(url)}
@@ -91,6 +97,7 @@ def engine_options(
         "pool_pre_ping": True,
         "pool_recycle": 1800,
         "connect_args": {
+            "connection_factory": patient((statement_timeout_ms + grace_ms) / 1000),
             "application_name": application_name,
             "connect_timeout": 2,
             "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",

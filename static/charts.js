@@ -5,6 +5,7 @@
     displayModeBar: false, showSendToCloud: false, plotlyServerURL: "", responsive: true,
     doubleClick: "reset",
   };
+  const NARROW = 480;
   const probe = document.createElement("span");
   const waiting = new Set();
 
@@ -24,6 +25,8 @@
     const source = document.getElementById(plot.dataset.figure);
     if (!source) return;
     const figure = colored(JSON.parse(source.textContent), "");
+    const axis = figure.layout.xaxis;
+    if (axis?.nticks && plot.clientWidth < NARROW) axis.nticks = 5;  // more would stand upright
     plot.setAttribute("aria-label", source.dataset.label);
     Plotly.react(plot, figure.data, figure.layout, CONFIG).then(() => listen(plot));
   };

@@ -27,9 +27,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
 
 from analytics_app.dialects import partitions
-from analytics_app.dialects.patience import patient, wait_until
 from analytics_app.dialects.rows import Row, Stored
 from analytics_app.zones import QUARTER_US, day_number, microseconds
+from chassis.patience import wait_until
 
 NEEDS_A_TYPE = True  # no index holds all events by time alone: that would be a third
 SLOTS = 8
@@ -380,11 +380,6 @@ def partition_health(connection: Connection) -> tuple[int, float]:
     found = partitions.existing(plain_executor(connection))
     ahead = (found[-1].end - datetime.now(UTC)).total_seconds() if found else 0.0
     return len(found), ahead
-
-
-def waiting(seconds: float) -> dict[str, Any]:
-    """Returns connect arguments for engines that give a silent server so many seconds."""
-    return {"connection_factory": patient(seconds)}
 
 
 def hurry(connection: Any, *_: Any) -> None:

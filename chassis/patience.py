@@ -11,6 +11,7 @@ import time
 
 from psycopg2 import OperationalError, extensions
 
+CONNECT_SECONDS = 1.0
 WAIT_FOR = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
 
@@ -22,6 +23,9 @@ def patient(seconds: float) -> type[extensions.connection]:
 def wait(connection: extensions.connection) -> None:
     """Waits for the server, no longer than the connection's patience if it has some."""
     patience = getattr(connection, "patience", None)
+    if patience is not None and connection.status == extensions.STATUS_SETUP:
+        # Who comes here after a silence, to replace a connection, has waited once already.
+        patience = min(patience, CONNECT_SECONDS)
     wait_until(connection, None if patience is None else time.monotonic() + patience)
 
 
