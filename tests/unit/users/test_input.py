@@ -11,12 +11,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.hostile import NO_IDS, UNPARSABLE, VALUES
 from tests.unit.users.conftest import PASSWORD, Person
-
-HOSTILE: list[Any] = [
-    "\x00", "a\x00b", "\ud800", "\udfff@example.com", "\x1b[2J", "\u202e\n", "", " ", "𝕏" * 5000,
-    2**63, -(2**63) - 1, 10**400, 1.5, True, None, [], ["a"], {}, {"a": {"b": 1}}, [[[[]]]],
-]  # fmt: skip
 
 BODIES: dict[str, dict[str, Any]] = {
     "POST /users": {
@@ -42,20 +38,13 @@ BODIES: dict[str, dict[str, Any]] = {
 def test_a_hostile_value_in_any_field_is_a_4xx(admin: Person, rule: str) -> None:
     method, path = rule.split()
     for field in BODIES[rule]:
-        for value in HOSTILE:
+        for value in VALUES:
             body = {**BODIES[rule], field: value}
             answer = admin.call(method, path, json=body)
             assert answer.status_code < 500, (field, value, answer.get_json())
             if answer.status_code == 422:
                 assert answer.get_json()["errors"], (field, value)
         admin.tokens = admin.sign_in().get_json() if path == "/logout" else admin.tokens
-
-
-UNPARSABLE = [
-    b" ", b"{", b"null", b"[]", b"5", b'"text"', b"[" * 60_000, b'{"a":' * 12_000,
-    b'{"username": NaN}', b'{"username": Infinity}', b'{"a": 1, "a": 2}',
-    '{"username": "x"}'.encode("utf-16"), b"\xff\xfe", b'{"a": "\xff"}', b"\x00",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", BODIES)
@@ -81,9 +70,6 @@ def test_a_body_over_the_limit_is_a_413_also_in_chunks(client: FlaskClient) -> N
         "/login", data=body, content_type="application/json", environ_overrides=chunked
     )
     assert answer.status_code == 413
-
-
-NO_IDS = ["0", "-1", "1.5", "9" * 20, "9" * 5000, str(2**63), "²", "%00", "1%00", "me%00", "٣", "x"]
 
 
 def test_an_id_that_is_none_is_a_404(admin: Person) -> None:
