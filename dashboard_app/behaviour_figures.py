@@ -46,7 +46,7 @@ def named_axis(frame: Figure, names: Sequence[str]) -> Figure:
         "tickvals": list(range(len(names))),
         "ticktext": [shortened(each) for each in names],
         "range": [-0.6, max(0, len(names) - 1) + 0.6],
-        "autotickangles": [0, -35],  # downwards, the last names would be left out
+        "ticklabeloverflow": "allow",  # a name that needs room gets it, and is not left out
     }
     return frame
 

@@ -116,10 +116,11 @@ def test_nothing_comes_from_another_host(counted: Browser, stack: Stack) -> None
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_the_page_does_not_jump_while_it_loads(counted: Browser, width: int) -> None:
+def test_no_page_jumps_while_it_loads(counted: Browser, width: int) -> None:
     counted.resize(width, 900)
     counted.sign_in("root")
     counted.until_settled()
-    counted.visit("/")
-    counted.until_settled()
-    assert counted.script("return window.shifted") < 0.01
+    for path in ("/", "/events", "/live", "/retention", "/accounts"):
+        counted.visit(path)
+        counted.until_settled()
+        assert counted.script("return window.shifted") < 0.01, path
