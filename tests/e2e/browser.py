@@ -81,7 +81,7 @@ class Browser:
         if not self.driver.current_url.startswith(self.base + "/login"):
             self.visit("/login")
         self.fill(username=name, password=password)
-        self.leave(lambda: self.press("Sign in"))
+        self.follow("Sign in")
 
     def fill(self, **fields: str) -> None:
         """Types into fields by their id."""
@@ -108,6 +108,10 @@ class Browser:
         old = self.one("html")
         act()
         WebDriverWait(self.driver, 10, 0.05).until(staleness_of(old), "it leads nowhere")
+
+    def follow(self, words: str) -> None:
+        """Presses what says these words, and waits until the page it leads to is there."""
+        self.leave(lambda: self.press(words))
 
     def click(self, selector: str) -> None:
         """Clicks the element; finds it again when a swap takes it away in between."""
@@ -146,11 +150,17 @@ class Browser:
 
     def read(self, selector: str) -> str:
         """Returns the element's words on one line."""
-        return " ".join(self.one(selector).text.split())
+        # In a list, because no words are something too.
+        found = self.until(lambda: [self.one(selector).text], f"{selector} doesn't stay")
+        return " ".join(found[0].split())
 
     def content(self, selector: str) -> str:
         """Returns the element's words on one line, folded away or not."""
-        return " ".join((self.one(selector).get_attribute("textContent") or "").split())
+        found = self.until(
+            lambda: [self.one(selector).get_attribute("textContent") or ""],
+            f"{selector} doesn't stay",
+        )
+        return " ".join(found[0].split())
 
     def until(self, found: Callable[[], Any], complaint: str, seconds: float = 10) -> Any:
         """Returns what `found` returns once it is something."""

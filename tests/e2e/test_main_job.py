@@ -20,7 +20,7 @@ def test_registering_leads_to_the_overview_and_says_who_is_signed_in(
     browser.fill(
         email=f"{someone}@example.com", username=someone, full_name="Grace", password=PASSWORD
     )
-    browser.press("Create account")
+    browser.follow("Create account")
     assert browser.read("h1") == "Overview"
     assert "Grace" in browser.read(".who-name")
 
