@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from selenium import webdriver
@@ -201,6 +204,20 @@ class Browser:
         kept = self.script("return sessionStorage.getItem('violations')")
         found: list[str] = json.loads(kept or "[]")
         return found
+
+
+@contextmanager
+def browser_for(base: str, who: str | None) -> Iterator[Browser]:
+    """Yields a new browser in which `who` is signed in; nobody for None."""
+    prefix = f"chromium-{os.getpid()}-"
+    with (
+        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as profile,
+        Browser(base, profile) as opened,
+    ):
+        if who:
+            opened.sign_in(who)
+            opened.until_settled()
+        yield opened
 
 
 # Keeps violations of the policy and shifts of the layout over reloads and swaps.

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.browser import Browser
+from tests.e2e.browser import Browser, browser_for
 from tests.e2e.pages import VIEWS, View
-from tests.e2e.screenshots import PASSWORD, load_demo
+from tests.e2e.screenshots import load_demo
 from tests.stack import Stack
 
 LIGHTHOUSE = "lighthouse@13.5.0"
@@ -51,13 +51,7 @@ def scored(
 ) -> Iterator[tuple[View, dict[str, float | None]]]:
     """Yields each view with its scores from 0 to 1, by category; None where there is none."""
     for who in dict.fromkeys(view.who for view in views):
-        with (
-            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-            Browser(stack.dashboard_url, profile) as browser,
-        ):
-            if who:
-                browser.sign_in(who, PASSWORD)
-                browser.until_settled()
+        with browser_for(stack.dashboard_url, who) as browser:
             for view in views:
                 if view.who == who:
                     report = run(npx, browser, view, folder / f"{view.name}.json")

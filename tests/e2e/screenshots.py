@@ -16,7 +16,7 @@ from pathlib import Path
 
 import requests
 
-from tests.e2e.browser import Browser
+from tests.e2e.browser import Browser, browser_for
 from tests.e2e.pages import VIEWS, View
 from tests.stack import ROOT, Stack
 
@@ -58,13 +58,7 @@ def load_demo(stack: Stack, home: Path) -> None:
 
 
 def take_all(stack: Stack, views: list[View], who: str | None) -> None:
-    with (
-        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-        Browser(stack.dashboard_url, profile) as browser,
-    ):
-        if who:
-            browser.sign_in(who, PASSWORD)
-            browser.until_settled()
+    with browser_for(stack.dashboard_url, who) as browser:
         for width, theme in LOOKS:
             browser.prefer(theme, "reduce")
             for view in views:

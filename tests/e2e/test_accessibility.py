@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.browser import Browser
+from tests.e2e.browser import Browser, browser_for
 from tests.e2e.conftest import promote, register, send
 from tests.e2e.pages import VIEWS, View
 from tests.stack import ROOT, Stack
@@ -45,23 +43,13 @@ def stack() -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def signed_in(stack: Stack) -> Iterator[Browser]:
-    yield from a_browser(stack, "ada")
+    with browser_for(stack.dashboard_url, "ada") as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
 def stranger(stack: Stack) -> Iterator[Browser]:
-    yield from a_browser(stack, None)
-
-
-def a_browser(stack: Stack, who: str | None) -> Iterator[Browser]:
-    prefix = f"chromium-{os.getpid()}-"
-    with (
-        tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as profile,
-        Browser(stack.dashboard_url, profile) as opened,
-    ):
-        if who:
-            opened.sign_in(who)
-            opened.until_settled()
+    with browser_for(stack.dashboard_url, None) as opened:
         yield opened
 
 
