@@ -28,6 +28,7 @@ from analytics_app.routes import (
     events,
     export,
     reports,
+    trail,
 )
 from analytics_app.services import NAME, Services
 from analytics_app.store import Store
@@ -66,7 +67,7 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
     )
     database.install(app)
     found.ingest.results.begin(app)
-    for each in (events, reports, behaviour, behaviour_records, export, api_keys):
+    for each in (events, reports, behaviour, behaviour_records, export, api_keys, trail):
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)

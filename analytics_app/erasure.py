@@ -8,7 +8,7 @@ from datetime import datetime
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, delete, func, select
 
-from analytics_app import counting, dialects
+from analytics_app import audit, counting, dialects
 from analytics_app.behaviour import dirt
 from analytics_app.models import FOR_EVER, Event, Presence, Tombstone
 from analytics_app.zones import QUARTERS_A_DAY, quarter_of
@@ -26,6 +26,8 @@ def erase(db: SQLAlchemy, actor: int, now: datetime, *, for_ever: bool) -> int:
     dialect = dialects.of(db.engine)
     with transaction(db.session):
         bury(db.session.connection(), actor, FOR_EVER if for_ever else now)
+        account_id = actor if actor > 0 else None  # below zero it is a visitor
+        audit.record(db.session.connection(), "events_erased", account_id, for_ever=for_ever)
         older = dialect.mark(db.session.connection())
     dialect.wait_out(db.session, older)
     with transaction(db.session):

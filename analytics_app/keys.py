@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from analytics_app import audit
 from analytics_app.models import ApiKey
 from analytics_app.outage import Outage, not_answering
 from chassis.auth import Caller
@@ -45,6 +46,7 @@ def issue(
         )
         db.session.add(key)
         db.session.flush()
+        audit.record(db.session.connection(), "key_created", key_id=key.id, scopes=key.scopes)
         return {**answered(key), "key": text}
 
 
@@ -63,6 +65,7 @@ def revoke(db: SQLAlchemy, key_id: int) -> None:
         if key is None:
             raise NotFound("There is no such API key.")
         db.session.delete(key)
+        audit.record(db.session.connection(), "key_deleted", key_id=key_id)
 
 
 def answered(key: ApiKey) -> dict[str, Any]:

@@ -7,13 +7,15 @@ from threading import BoundedSemaphore
 
 from flask import Blueprint, Response, stream_with_context
 
-from analytics_app import export
+from analytics_app import audit, export
 from analytics_app.listing import Filter
+from analytics_app.models import db
 from analytics_app.ranges import moment, zone_of
 from analytics_app.schemas.export import ExportQuery
 from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import requires
+from chassis.database import transaction
 from chassis.errors import Unavailable
 
 NDJSON = "application/x-ndjson"
@@ -50,10 +52,16 @@ def stream(wanted: Filter, kind: export.Format) -> Iterator[bytes]:
     if not running.acquire(blocking=False):
         raise Unavailable("Two exports are running already.", retry_after=10)
     try:
+        note(wanted, kind)
         with services().readers.snapshot() as snapshot:
             yield from export.chunks(snapshot, wanted, kind)
     finally:
         running.release()
+
+
+def note(wanted: Filter, kind: export.Format) -> None:
+    with transaction(db.session):
+        audit.record(db.session.connection(), "events_exported", wanted.actor, format=kind)
 
 
 def following(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:

@@ -50,6 +50,7 @@ TABLE = {
     "GET /analytics/export": EVENTS,
     "DELETE /analytics/users/<id:user_id>/events": "As",
     "DELETE /analytics/visitors/<path:visitor_id>/events": "As",
+    "GET /analytics/audit": "A",
     "POST /analytics/api-keys": "A",
     "GET /analytics/api-keys": "A",
     "DELETE /analytics/api-keys/<id:key_id>": "A",

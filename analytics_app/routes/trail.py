@@ -1,0 +1,47 @@
+"""The audit trail, for admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint
+
+from analytics_app import audit
+from analytics_app.models import AuditEntry, db
+from analytics_app.schemas.audit import AuditEntryOut, AuditPage, AuditQuery
+from chassis.api import api
+from chassis.auth import requires
+from chassis.pagination import decode_cursor, encode_cursor, sparse
+
+FIELDS = tuple(AuditEntryOut.model_fields)
+
+routes = Blueprint("trail", __name__, url_prefix="/analytics")
+
+
+@routes.get("/audit")
+@requires("accounts:manage")
+@api(query=AuditQuery, answers={200: AuditPage})
+def list_entries(query: AuditQuery) -> dict[str, Any]:
+    """Read who made or deleted keys, exported or erased, newest first."""
+    (before,) = decode_cursor(query.cursor, int) if query.cursor else (None,)
+    found = audit.entries_before(db, before, query.limit + 1, **conditions(query))
+    rows, more = found[: query.limit], len(found) > query.limit
+    return {
+        "items": sparse(map(shown, rows), query.fields, FIELDS),
+        "next_cursor": encode_cursor(rows[-1].id) if more else None,
+    }
+
+
+def conditions(query: AuditQuery) -> dict[str, str | int | None]:
+    by_account = "user" if query.actor_id else None
+    return {
+        "action": query.action,
+        "actor_kind": query.actor_kind or by_account,
+        "actor_id": query.actor_id,
+        "account_id": query.account_id,
+    }
+
+
+def shown(entry: AuditEntry) -> dict[str, Any]:
+    given = {name: getattr(entry, name) for name in FIELDS}
+    return AuditEntryOut(**given).model_dump(mode="json")
