@@ -64,7 +64,8 @@ def problem_from(refused: Refused) -> Problem:
 def problem_page(problem: Problem) -> Response:
     """Returns the problem in a card, on a page, or as the way to sign in again."""
     if problem.status == 401:
-        session.sign_out()
+        with suppress(Problem):
+            session.sign_out()
         return to_sign_in()
     recognize()
     template = "_problem.html" if is_fragment() else "error.html"

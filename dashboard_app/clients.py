@@ -27,10 +27,9 @@ Params = list[tuple[str, str]] | dict[str, Any] | None
 def install(app: Flask, settings: DashboardSettings) -> None:
     """Opens one pooled client a service."""
     secret = settings.client_address_secret.get_secret_value()
-    users_client = UsersClient(ApiClient(settings.users_url, "users"), secret)
-    app.extensions["users"] = users_client
+    app.extensions["users"] = UsersClient(ApiClient(settings.users_url, "users"), secret)
     app.extensions["analytics"] = AnalyticsClient(
-        ApiClient(settings.analytics_url, "analytics"), secret, users_client
+        ApiClient(settings.analytics_url, "analytics"), secret
     )
 
 
@@ -59,13 +58,9 @@ class ServiceClient:
         headers["User-Agent"] = request.headers.get("User-Agent", "")[:LONGEST_PROGRAM]
         return self.api.call(method, path, headers=headers, **given)
 
-    def refresh(self, refresh_token: str) -> tuple[Json, Json]:
-        """Returns a new token answer and the account that it is for."""
-        raise NotImplementedError
-
     def as_user(self, method: str, path: str, **given: Any) -> requests.Response:
         """Calls with the session's token; one that the service refuses is renewed once."""
-        token = session.access_token(self.refresh)
+        token = session.access_token()
         try:
             return self.send(method, path, token=token, **given)
         except Refused as refused:
@@ -74,11 +69,11 @@ class ServiceClient:
         return self.again(method, path, **given)
 
     def again(self, method: str, path: str, **given: Any) -> requests.Response:
-        spent = session.tokens()
+        spent = session.current()
         if spent is None:
             raise Unauthenticated(session.SIGNED_OUT)
         try:
-            fresh = session.renewed(spent, self.refresh)
+            fresh = session.renewed(spent)
             return self.send(method, path, token=fresh.access, **given)
         except Refused as refused:
             if refused.status == 401:
@@ -120,6 +115,7 @@ class UsersClient(ServiceClient):
         self.send("POST", "/password-reset/confirm", json=body)
 
     def refresh(self, refresh_token: str) -> tuple[Json, Json]:
+        """Returns a new token answer and the account that it is for."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         answer: Json = document(self.send("POST", "/token", data=form))
         account = self.send("GET", "/users/me", token=answer["access_token"])
@@ -195,10 +191,6 @@ class UsersClient(ServiceClient):
 
 class AnalyticsClient(ServiceClient):
     """Events, reports and API keys."""
-
-    def __init__(self, api: ApiClient, secret: str, users: UsersClient) -> None:
-        super().__init__(api, secret)
-        self.refresh = users.refresh  # type: ignore[method-assign]
 
     def summary(self, params: Params) -> Json:
         answer: Json = self.get("/analytics/summary", params)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hmac
-import secrets
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request, session
+from flask import Flask, Response, current_app, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from chassis.errors import Forbidden
+from dashboard_app import session
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -88,18 +88,12 @@ def from_here() -> bool:
 
 def csrf_token() -> str:
     """Returns the session's token; for a stranger one that says when it was made."""
-    token: str | None = session.get("csrf")
-    return token or signer().dumps("stranger")
-
-
-def new_token() -> str:
-    """Returns a token for a new session."""
-    return secrets.token_urlsafe(24)
+    return session.csrf() or signer().dumps("stranger")
 
 
 def token_is_valid(given: str) -> bool:
     """Whether the form's token is the session's, or a recent one made for strangers."""
-    if known := session.get("csrf"):
+    if known := session.csrf():
         return hmac.compare_digest(known.encode(), given.encode())
     try:
         signer().loads(given, max_age=FORM_HOURS * 3600)

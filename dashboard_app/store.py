@@ -1,17 +1,26 @@
-"""Where sessions are kept: in Redis, or in files that suit one machine."""
+"""Where sessions are kept: in Redis, or in files that suit one machine.
+
+Who reads either learns no cookie and no token: a record's key holds a keyed digest of the
+session's id, and its content is sealed. Who writes there can't make, lengthen or swap a record:
+the seal covers the key that it is kept under, and the time it ends at.
+"""
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import hmac
 import json
+import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cachelib.file import FileSystemCache
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis import Redis
 from redis.exceptions import LockError, RedisError
 
@@ -20,20 +29,24 @@ from dashboard_app.config import DashboardSettings
 
 DOWN = "Sessions can't be read right now."
 LOCKS = 64
+NONCE_BYTES = 12
 PRUNE_EVERY = 3600
+UNFINISHED_SECONDS = 60
+# The dashboard's user in Redis reaches keys of this prefix alone.
+KEY_PREFIX = "footfall-dashboard:"
 
 
-class Store(Protocol):
-    """Small records by key, gone after their lifetime; every call may raise Unavailable."""
+class Backend(Protocol):
+    """Bytes by key; every call may raise Unavailable."""
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        """Returns the record, or None."""
+    def get(self, key: str) -> bytes | None:
+        """Returns what is kept, or None."""
 
-    def put(self, key: str, record: dict[str, Any], seconds: int) -> None:
-        """Keeps the record for that long."""
+    def put(self, key: str, content: bytes, seconds: int) -> None:
+        """Keeps the content for that long."""
 
     def drop(self, *keys: str) -> None:
-        """Forgets the records."""
+        """Forgets the keys."""
 
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Holds the key alone among all workers."""
@@ -42,36 +55,100 @@ class Store(Protocol):
         """Raises if the store is down."""
 
 
-def open_store(settings: DashboardSettings) -> FileStore | RedisStore:
+class Store:
+    """Small JSON records by kind and session id, gone after their lifetime.
+
+    Every call may raise Unavailable.
+    """
+
+    def __init__(self, backend: Backend, secret: str) -> None:
+        self.backend = backend
+        self.names = derived(secret, "names of sessions")
+        self.cipher = AESGCM(derived(secret, "contents of sessions"))
+
+    def get(self, kind: str, sid: str) -> dict[str, Any] | None:
+        """Returns the record, or None for one that is missing, over, or not as we kept it."""
+        key = self.key(kind, sid)
+        sealed = self.backend.get(key)
+        opened = self.opened(key, sealed) if sealed else None
+        return opened["record"] if opened and opened["until"] > time.time() else None
+
+    def put(self, kind: str, sid: str, record: dict[str, Any], seconds: int) -> None:
+        """Keeps the record for that long."""
+        key = self.key(kind, sid)
+        content = json.dumps({"until": time.time() + seconds, "record": record}).encode()
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        sealed = nonce + self.cipher.encrypt(nonce, content, key.encode())
+        self.backend.put(key, sealed, seconds)
+
+    def drop(self, sid: str, *kinds: str) -> None:
+        """Forgets the session's records of these kinds."""
+        self.backend.drop(*(self.key(kind, sid) for kind in kinds))
+
+    def lock(self, sid: str) -> AbstractContextManager[None]:
+        """Holds the session alone among all workers."""
+        return self.backend.lock(self.key("lock", sid))
+
+    def check(self) -> None:
+        """Raises if the store is down."""
+        self.backend.check()
+
+    def key(self, kind: str, sid: str) -> str:
+        return f"{kind}:{hmac.new(self.names, sid.encode(), hashlib.sha256).hexdigest()}"
+
+    def opened(self, key: str, sealed: bytes) -> dict[str, Any] | None:
+        nonce, content = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        try:
+            opened: dict[str, Any] = json.loads(self.cipher.decrypt(nonce, content, key.encode()))
+        except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
+            return None
+        return opened
+
+
+def derived(secret: str, purpose: str) -> bytes:
+    """Returns a key of 32 bytes for this purpose alone."""
+    text = f"footfall dashboard {purpose}"
+    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).digest()
+
+
+def open_store(settings: DashboardSettings) -> Store:
     """Returns the store that the settings name."""
+    secret = settings.secret_key.get_secret_value()
     if settings.redis_url:
-        return RedisStore(settings.redis_url)
-    return FileStore(settings.session_dir)
+        return Store(RedisBackend(settings.redis_url), secret)
+    return Store(FileBackend(settings.session_dir), secret)
 
 
-class FileStore:
-    """One file a record, in a directory that only its owner reads."""
+class FileBackend:
+    """One file a record, in a directory that only its owner reads; its time is its end."""
 
     def __init__(self, directory: Path) -> None:
         self.records, self.locks = directory / "records", directory / "locks"
         for each in (directory, self.records, self.locks):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # At its default threshold cachelib throws away live sessions above 500.
-        self.cache = FileSystemCache(str(self.records), threshold=0, mode=0o600)
-        self.pruned = time.monotonic()
+        self.pruned = float("-inf")
 
-    def get(self, key: str) -> dict[str, Any] | None:
-        record: dict[str, Any] | None = self.cache.get(key)
-        return record
+    def get(self, key: str) -> bytes | None:
+        with unavailable_if_down():
+            try:
+                return (self.records / key).read_bytes()
+            except FileNotFoundError:
+                return None
 
-    def put(self, key: str, record: dict[str, Any], seconds: int) -> None:
-        self.prune()
-        if not self.cache.set(key, record, seconds):
-            raise Unavailable(DOWN)
+    def put(self, key: str, content: bytes, seconds: int) -> None:
+        unfinished = self.records / f"{key}.{secrets.token_hex(8)}"
+        with unavailable_if_down():
+            self.prune()
+            with open(os.open(unfinished, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(content)
+            ends = time.time() + seconds
+            os.utime(unfinished, (ends, ends))
+            unfinished.replace(self.records / key)
 
     def drop(self, *keys: str) -> None:
-        for key in keys:
-            self.cache.delete(key)
+        with unavailable_if_down():
+            for key in keys:
+                (self.records / key).unlink(missing_ok=True)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -86,35 +163,47 @@ class FileStore:
         probe.unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Removes expired records once an hour; without a threshold cachelib never does."""
+        """Removes what is over, at the first record and then once an hour."""
         now = time.monotonic()
-        if now - self.pruned > PRUNE_EVERY:
-            self.pruned = now
-            self.cache._remove_expired(time.time())
+        if now - self.pruned <= PRUNE_EVERY:
+            return
+        self.pruned = now
+        for path in self.records.iterdir():
+            if over(path):
+                path.unlink(missing_ok=True)
 
 
-class RedisStore:
-    """JSON records in Redis, shared by all workers and machines."""
+def over(path: Path) -> bool:
+    """Whether the file's end has passed, and nobody can still be writing it."""
+    try:
+        return path.stat().st_mtime < time.time() - UNFINISHED_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+class RedisBackend:
+    """Keys in Redis, shared by all workers and machines."""
 
     def __init__(self, url: str) -> None:
         self.client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
 
-    def get(self, key: str) -> dict[str, Any] | None:
+    def get(self, key: str) -> bytes | None:
         with unavailable_if_down():
-            text = self.client.get(key)
-        return json.loads(text) if text else None
+            content: Any = self.client.get(KEY_PREFIX + key)
+        found: bytes | None = content
+        return found
 
-    def put(self, key: str, record: dict[str, Any], seconds: int) -> None:
+    def put(self, key: str, content: bytes, seconds: int) -> None:
         with unavailable_if_down():
-            self.client.set(key, json.dumps(record), ex=seconds)
+            self.client.set(KEY_PREFIX + key, content, ex=seconds)
 
     def drop(self, *keys: str) -> None:
         with unavailable_if_down():
-            self.client.delete(*keys)
+            self.client.delete(*(KEY_PREFIX + key for key in keys))
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        held = self.client.lock(f"lock:{key}", timeout=15, blocking_timeout=10)
+        held = self.client.lock(KEY_PREFIX + key, timeout=15, blocking_timeout=10)
         with unavailable_if_down():
             if not held.acquire():
                 raise Unavailable(DOWN)
@@ -138,5 +227,5 @@ def release(held: Any) -> None:
 def unavailable_if_down() -> Iterator[None]:
     try:
         yield
-    except RedisError:
+    except (RedisError, OSError):
         raise Unavailable(DOWN) from None

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from dashboard_app import session
-from dashboard_app.store import FileStore, RedisStore
-from tests.unit.dashboard.conftest import PASSWORD, MakePlatform, Person, Platform, text_of
+from dashboard_app.store import FileBackend, RedisBackend, Store
+from tests.unit.dashboard.conftest import (
+    PASSWORD,
+    MakePlatform,
+    Person,
+    Platform,
+    text_of,
+)
 
 
 @pytest.fixture(params=["files", "redis"])
@@ -28,11 +37,18 @@ def sid_of(person: Person) -> str:
 
 def spoil(platform: Platform, person: Person) -> None:
     """Makes the session's access token look as if it were about to end."""
-    store: FileStore | RedisStore = platform.app.extensions["session_store"]
-    key = f"tokens:{sid_of(person)}"
-    record = store.get(key)
+    change(platform, person, expires_at=time.time() + 1)
+
+
+def change(platform: Platform, person: Person, **changes: Any) -> None:
+    record = store_of(platform).get("session", sid_of(person))
     assert record
-    store.put(key, {**record, "expires_at": time.time() + 1}, 600)
+    store_of(platform).put("session", sid_of(person), {**record, **changes}, 600)
+
+
+def store_of(platform: Platform) -> Store:
+    store: Store = platform.app.extensions["session_store"]
+    return store
 
 
 def refreshes(platform: Platform) -> int:
@@ -94,43 +110,50 @@ def test_a_session_that_was_ended_elsewhere_sends_back_to_sign_in(everywhere: Pl
 
 def test_a_session_ends_when_nobody_used_it_for_its_idle_time(everywhere: Platform) -> None:
     ada = everywhere.person("ada")
-    everywhere.app.extensions["session_store"].drop(f"seen:{sid_of(ada)}")
+    store_of(everywhere).drop(sid_of(ada), "seen")
     assert ada.get("/").location == "/login?next=/&notice=expired"
 
 
-def test_a_page_that_polls_by_itself_does_not_keep_a_session_alive(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_polls_by_itself_does_not_keep_a_session_alive(platform: Platform) -> None:
     ada = platform.person("ada")
-    store, key = platform.app.extensions["session_store"], f"seen:{sid_of(ada)}"
-    store.put(key, {"at": int(time.time()) - 600}, 600)
-    old = store.get(key)
+    store, sid = store_of(platform), sid_of(ada)
+    store.put("seen", sid, {"at": int(time.time()) - 600}, 600)
+    old = store.get("seen", sid)
     assert ada.fragment("/overview/pulse", **{"X-Background": "1"}).status_code == 200
-    assert store.get(key) == old
+    assert store.get("seen", sid) == old
     assert ada.fragment("/overview/types").status_code == 200
-    assert store.get(key) != old
+    assert store.get("seen", sid) != old
 
 
 def test_a_session_ends_at_its_absolute_age(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
+    everywhere: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ada = platform.person("ada")
-    later = time.time() + platform.app.permanent_session_lifetime.total_seconds() + 1
-    monkeypatch.setattr(session.time, "time", lambda: later)
-    assert ada.get("/").status_code == 302
+    ada = everywhere.person("ada")
+    limit, now = session_limit(everywhere), time.time()
+    change(everywhere, ada, started=now - limit + 60)
+    spoil(everywhere, ada)
+    assert ada.get("/overview/types").status_code == 200
+    monkeypatch.setattr("dashboard_app.store.time.time", lambda: now + 59)
+    assert ada.get("/overview/types").status_code == 200
+    monkeypatch.setattr("dashboard_app.store.time.time", lambda: now + 61)
+    assert ada.get("/overview/types").status_code == 302
+
+
+def session_limit(platform: Platform) -> float:
+    return platform.app.permanent_session_lifetime.total_seconds()
 
 
 def test_a_request_that_started_earlier_does_not_write_spent_tokens_back(
     platform: Platform,
 ) -> None:
     ada = platform.person("ada")
-    store = platform.app.extensions["session_store"]
-    key = f"tokens:{sid_of(ada)}"
     with ada.client:
         ada.get("/")
-        store.put(key, {**store.get(key), "refresh": "the new one"}, 600)
+        change(platform, ada, refresh="the new one")
     ada.get("/")
-    assert store.get(key)["refresh"] == "the new one"
+    record = store_of(platform).get("session", sid_of(ada))
+    assert record
+    assert record["refresh"] == "the new one"
 
 
 def test_a_stranger_costs_no_record(platform: Platform) -> None:
@@ -141,18 +164,21 @@ def test_a_stranger_costs_no_record(platform: Platform) -> None:
     assert len(list(records.iterdir())) == before
 
 
-def test_files_are_kept_above_cachelibs_usual_limit_and_pruned_when_expired(
-    platform: Platform,
-) -> None:
-    store = platform.app.extensions["session_store"]
+def test_expired_files_are_pruned_and_no_others(platform: Platform) -> None:
+    store = store_of(platform)
+    assert isinstance(store.backend, FileBackend)
+    records = store.backend.records
     for number in range(600):
-        store.put(f"seen:{number}", {"at": 1}, 600)
-    assert all(store.get(f"seen:{number}") for number in range(600))
-    store.put("seen:old", {"at": 1}, -10)
-    store.pruned = time.monotonic() - 4000
-    count = len(list(store.records.iterdir()))
-    store.put("seen:0", {"at": 2}, 600)
-    assert len(list(store.records.iterdir())) == count - 1
+        store.put("seen", str(number), {"at": 1}, 600)
+    assert all(store.get("seen", str(number)) for number in range(600))
+    store.put("seen", "old", {"at": 1}, -120)
+    (records / "left-by-another-version").write_bytes(b"tokens in clear")
+    os.utime(records / "left-by-another-version", (1, 1))
+    count = len(list(records.iterdir()))
+    store.backend.pruned = time.monotonic() - 4000
+    store.put("seen", "0", {"at": 2}, 600)
+    assert len(list(records.iterdir())) == count - 2
+    assert store.get("seen", "old") is None
 
 
 def test_session_files_are_their_owners_alone(platform: Platform) -> None:
@@ -200,4 +226,130 @@ def test_a_page_of_a_session_that_was_ended_elsewhere_is_not_shown_half(
     ada = platform.person("ada")
     platform.call("users", "POST", "/logout", ada.token, json={"everywhere": True})
     spoil(platform, ada)
+    assert ada.get("/").status_code == 302
+
+
+Contents = dict[str, bytes]
+
+
+def contents(store: Store) -> Contents:
+    """Returns everything that the backend holds, by its key."""
+    if isinstance(store.backend, FileBackend):
+        return {path.name: path.read_bytes() for path in store.backend.records.iterdir()}
+    assert isinstance(store.backend, RedisBackend)
+    client = store.backend.client
+    names = [name.decode() for name in client.keys("footfall-dashboard:se*")]
+    return {name: client.get(name) for name in names}
+
+
+def write(store: Store, key: str, content: bytes) -> None:
+    """Puts bytes under the backend's own key, as an intruder would."""
+    store.backend.put(key.removeprefix("footfall-dashboard:"), content, 600)
+
+
+def test_who_reads_the_store_learns_no_cookie_token_or_account(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    record = store_of(everywhere).get("session", sid_of(ada))
+    assert record
+    held = contents(store_of(everywhere))
+    everything = b"".join(name.encode() + content for name, content in held.items())
+    assert len(held) >= 4
+    for secret in (
+        sid_of(ada),
+        record["access"],
+        record["refresh"],
+        record["csrf"],
+        "ada@example.com",
+    ):
+        assert secret.encode() not in everything
+    assert b"eyJ" not in everything
+    assert b"account" not in everything
+
+
+def test_a_record_under_another_ones_key_is_no_session(everywhere: Platform) -> None:
+    root, ada = everywhere.admin, everywhere.person("ada")
+    store = store_of(everywhere)
+    held = contents(store)
+    for kind in ("session", "seen"):
+        (mine,) = [name for name in held if name.endswith(store.key(kind, sid_of(ada)))]
+        (other,) = [name for name in held if name.endswith(store.key(kind, sid_of(root)))]
+        write(store, mine, held[other])
+        assert store.get(kind, sid_of(ada)) is None
+    assert ada.get("/").status_code == 302
+    write(store, store.key("session", sid_of(root)), held[other])
+    assert root.get("/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        lambda content: b"",
+        lambda content: content[:11],
+        lambda content: content[:-1],
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: bytes([content[0] ^ 1]) + content[1:],
+        lambda content: b'{"csrf": "x"}',
+    ],
+)
+def test_a_record_that_was_changed_is_no_session(
+    everywhere: Platform, spoiled: Callable[[bytes], bytes]
+) -> None:
+    ada, store = everywhere.person("ada"), store_of(everywhere)
+    key = store.key("session", sid_of(ada))
+    (name,) = [each for each in contents(store) if each.endswith(key)]
+    write(store, name, spoiled(contents(store)[name]))
+    assert ada.get("/").status_code == 302
+
+
+def test_a_record_can_not_be_made_to_last(everywhere: Platform) -> None:
+    store = store_of(everywhere)
+    store.put("seen", "some", {"at": 1}, 1)
+    key = store.key("seen", "some")
+    (sealed,) = [each for name, each in contents(store).items() if name.endswith(key)]
+    time.sleep(1.1)
+    write(store, key, sealed)
+    assert store.get("seen", "some") is None
+
+
+def test_a_key_of_the_store_is_no_cookie(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    for name in contents(store_of(everywhere)):
+        browser = everywhere.visitor()
+        for cookie in (name, name.rpartition(":")[2]):
+            browser.client.set_cookie("session", cookie)
+            assert browser.get("/").status_code == 302
+    assert ada.get("/").status_code == 200
+
+
+def test_another_secret_key_ends_every_session(make_platform: MakePlatform) -> None:
+    first = make_platform()
+    ada = first.person("ada")
+    second = make_platform(session_dir=first.folder / "sessions")
+    browser = second.visitor()
+    browser.client.set_cookie("session", sid_of(ada))
+    assert browser.get("/").status_code == 302
+
+
+def test_a_renewal_on_its_way_does_not_bring_back_a_session_that_signed_out(
+    everywhere: Platform,
+) -> None:
+    ada = everywhere.person("ada")
+    spoil(everywhere, ada)
+    users, sid = everywhere.app.extensions["users"], sid_of(ada)
+    refresh = users.refresh
+
+    def leave() -> None:
+        with everywhere.app.test_request_context(headers={"Cookie": f"session={sid}"}):
+            session.sign_out()
+
+    def slow(token: str) -> Any:
+        leaving.start()
+        time.sleep(0.3)
+        return refresh(token)
+
+    leaving = threading.Thread(target=leave)
+    users.refresh = slow
+    ada.get("/overview/types")
+    leaving.join()
+    assert store_of(everywhere).get("session", sid) is None
     assert ada.get("/").status_code == 302

@@ -81,12 +81,25 @@ def test_an_empty_form_is_complained_about_without_a_call(platform: Platform) ->
 def test_signing_in_renews_the_session_id_so_a_planted_one_is_worth_nothing(
     platform: Platform,
 ) -> None:
+    mallory, ada = platform.person("mallory"), platform.person("ada")
+    planted = session_cookie(mallory.client)
+    browser = platform.visitor()
+    browser.client.set_cookie("session", planted or "")
+    form = {"username": "ada", "password": PASSWORD, "csrf_token": csrf_of(mallory.get("/").text)}
+    assert browser.client.post("/login", data=form).status_code == 303
+    assert "ada" in text_of(browser.get("/settings"))
+    assert session_cookie(browser.client) not in (planted, session_cookie(ada.client))
+    assert session_cookie(mallory.client) == planted
+    assert mallory.get("/settings").status_code == 302
+
+
+def test_an_id_that_a_browser_makes_up_is_not_taken_over(platform: Platform) -> None:
     platform.person("ada")
     browser = platform.visitor()
-    browser.client.set_cookie("session", "planted")
+    browser.client.set_cookie("session", "made-up")
     browser.sign_in("ada")
     first = session_cookie(browser.client)
-    assert first not in (None, "planted")
+    assert first not in (None, "made-up")
     browser.submit("/logout", {}, page="/")
     browser.sign_in("ada")
     assert session_cookie(browser.client) != first
