@@ -20,11 +20,15 @@ max_requests = int(os.environ.get("WEB_MAX_REQUESTS", "0"))
 max_requests_jitter = max_requests // 10
 limit_request_line = 8190
 limit_request_fields = 64
-forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")
+# No peer sets the WSGI environment: what proxies say is read in one place, by TRUSTED_PROXIES.
+forwarded_allow_ips = forwarder_headers = ""
+secure_scheme_headers = {}
 accesslog = None  # each app logs its requests itself, as JSON
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # nosec B108
 # On by default, and a second service of the same user would take the first one's over.
 control_socket_disable = True
+
+MAX_HEAD_BYTES = 32 * 1024  # as large as nginx in front takes one
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
@@ -75,6 +79,7 @@ def post_worker_init(worker):
     keep_freed_memory()
     close_aside_of_the_main_loop()
     refuse_as_problems()
+    bound_heads()
 
 
 def collect_garbage_rarely():
@@ -120,6 +125,16 @@ def refuse_as_problems():
         util.write_nonblock(connection, (head + body).encode("latin1"))
 
     util.write_error = write_problem
+
+
+def bound_heads():
+    """Bounds what is read in search of a head's end: each piece that comes is a search anew.
+
+    By default 64 fields of 8 KiB each: byte by byte, minutes of work for one request.
+    """
+    from gunicorn.http.message import Message
+
+    Message.max_buffer_headers = property(lambda _: MAX_HEAD_BYTES, lambda _message, _value: None)
 
 
 def close_aside_of_the_main_loop():

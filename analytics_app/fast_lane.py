@@ -35,8 +35,14 @@ ENDPOINT = "events.store_event"
 # Beyond this an answer may be long enough to be compressed, which is Flask's to do.
 LONGEST = 700
 START = f"POST {PATH} HTTP/1.1\r\n".encode()
-# Nothing that could be read in two ways: one line a field, no space before the colon.
-FIELDS = re.compile(rb"(?:\r\n[A-Za-z0-9-]+: ?[\x20-\x7e]*)+")
+# Far below gunicorn's own limit, which answers 431.
+MAX_FIELDS = 32
+# Nothing that could be read in two ways: one line a field, no space before the colon. No part
+# gives back what it took (`++`, `*+`), so that bytes that don't match are read once.
+FIELDS = re.compile(rb"(?:\r\n[A-Za-z0-9-]++:[\x20-\x7e]*+)++")
+HOST = re.compile(
+    rb"(?:[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
 LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,3})(?:\r\n|\Z)")
 # What any of these asks for is the server's or Flask's to do.
 NOT_PLAIN = frozenset(
@@ -159,8 +165,8 @@ def fields_of(head: bytes) -> dict[bytes, bytes] | None:
     lines = head.split(b"\r\n")[1:]
     fields = dict(pairs(lines))
     plain = (
-        len(fields) == len(lines)
-        and b"host" in fields
+        len(fields) == len(lines) <= MAX_FIELDS
+        and HOST.fullmatch(fields.get(b"host", b"")) is not None
         and fields.get(b"content-type") == b"application/json"
         and fields.get(b"connection", b"keep-alive").lower() == b"keep-alive"
         and NOT_PLAIN.isdisjoint(fields)

@@ -111,7 +111,9 @@ class BearerAuthenticator:
 
     def known(self, header: str | None) -> Caller | None:
         """Returns the caller whom this header named moments ago; None asks for the whole way."""
-        credential = (header or "").removeprefix("Bearer ")
+        scheme, _, credential = (header or "").partition(" ")
+        if scheme != "Bearer":
+            return None
         if self.key_known and credential.count(".") != 2:
             return self.key_known(credential)
         until, caller = self.verified.get(credential, (0.0, None))

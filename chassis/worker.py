@@ -22,6 +22,8 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 LANE = "lane"
 LARGEST_REQUEST = 8192
 LARGEST_GROUP = 64
+# Each piece has all that came before it read again; who sends crumbs is a thread's to hear.
+MAX_PIECES = 16
 BUSY = (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK)
 
 
@@ -44,11 +46,12 @@ class Lane(Protocol):
 class Connection(TConn):
     """One client's connection.
 
-    `heard` is what has come of a request so far, and `renewed` whether the lane took one
-    since the connection was queued.
+    `heard` is what has come of a request so far, in so many `pieces`, and `renewed` whether
+    the lane took one since the connection was queued.
     """
 
     heard = b""
+    pieces = 0
     renewed = False
 
 
@@ -94,11 +97,12 @@ class LaneWorker(ThreadWorker):
         except OSError:
             came = b""
         heard = conn.heard + came
+        conn.pieces += 1
         takes = self.lane.takes(heard) if came else False
-        if takes is None and len(heard) < LARGEST_REQUEST:
+        if takes is None and len(heard) < LARGEST_REQUEST and conn.pieces < MAX_PIECES:
             conn.heard = heard
             return
-        conn.heard = b""
+        conn.heard, conn.pieces = b"", 0
         self.poller.unregister(client)
         if takes:
             conn.renewed = True

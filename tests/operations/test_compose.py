@@ -146,7 +146,7 @@ def test_every_variable_is_one_that_the_app_reads() -> None:
     from dashboard_app.config import DashboardSettings
     from users_app.config import UsersSettings
 
-    elsewhere = {"FORWARDED_ALLOW_IPS", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
     elsewhere |= {"WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
     for cls, names in (
         (UsersSettings, ("users", "relay", "migrate-users")),

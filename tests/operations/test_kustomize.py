@@ -175,7 +175,7 @@ def test_every_setting_is_one_that_the_app_reads(tree: Path) -> None:
         "analytics": AnalyticsSettings,
         "dashboard": DashboardSettings,
     }
-    elsewhere = {"FORWARDED_ALLOW_IPS", "WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
+    elsewhere = {"WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
     manifests = render(tree, "overlays/production")
     maps = {
         each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"

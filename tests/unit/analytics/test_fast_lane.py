@@ -139,6 +139,10 @@ def test_a_stranger_and_one_who_may_not_are_left_to_flask(app: Flask, viewer: Ap
         {"content-length": "10"},
         {"x odd": "1"},
         {"host": "y"},
+        {"Host": ""},
+        {"Host": "a b"},
+        {"Host": "a" * 64},
+        {f"X-{n}": "y" for n in range(30)},
     ],
 )
 def test_a_head_that_is_not_plain_is_left_to_the_server(
@@ -148,6 +152,19 @@ def test_a_head_that_is_not_plain_is_left_to_the_server(
     lane = lane_of(app)
     request = request_of(admin, an_event(), **fields)
     assert not lane.takes(request) or lane.answers([request], 0) == [None]
+
+
+@pytest.mark.parametrize("form", ["{}", "bearer {}", "Bearer  {}", "Token {}", "Bearer {} {}", ""])
+def test_a_credential_in_any_other_form_is_left_to_flask(app: Flask, admin: Api, form: str) -> None:
+    made = {"name": "x", "scopes": ["events:write", "events:read"]}
+    key = admin.call("POST", "/analytics/api-keys", json=made).get_json()["key"]
+    for credential in (key, user_token(1, "admin")):
+        api = Api(app.test_client(), credential)
+        api.get(PATH)
+        request = request_of(api, an_event())
+        assert [each and each.status for each in answers(app, request)] == [201]
+        given = {"Authorization": form.replace("{}", credential)}
+        assert answers(app, request_of(api, an_event(), **given)) == [None]
 
 
 @pytest.mark.parametrize(
