@@ -23,6 +23,7 @@ LARGEST_ID = 2**63 - 1
 CACHE_SECONDS = 60
 CACHE_SIZE = 4096
 LONGEST_TOKEN = 4096
+MAX_CLOCK_DIFFERENCE_SECONDS = 30
 
 
 class KeySource(Protocol):
@@ -30,6 +31,19 @@ class KeySource(Protocol):
 
     def key(self, kid: str) -> Any | None:
         """Returns the public key of that id, or None; raises Unavailable if none can be had."""
+
+
+class Standing(Protocol):
+    """What is known of the sessions that tokens belong to."""
+
+    def revokes(self, session_id: str, issued_at: int) -> bool:
+        """Whether a token of the session, issued at that Unix second, no longer holds.
+
+        Raises Unavailable where nobody can know.
+        """
+
+    def confirm(self, caller: Caller) -> None:
+        """Raises Unauthenticated unless session and role of the current caller still stand."""
 
 
 class RemoteKeys:
@@ -75,21 +89,32 @@ def public_keys(jwks: dict[str, Any]) -> dict[str, Any]:
     return {key.key_id: key.key for key in jwt.PyJWKSet.from_dict(jwks).keys if key.key_id}
 
 
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Whom a token names, the Unix second it was issued at, and until when that is believed."""
+
+    caller: Caller
+    issued_at: int
+    until: float
+
+
 @dataclass
 class BearerAuthenticator:
     """Names the caller by the bearer credential of the current request.
 
-    Raises Unauthenticated for one that is malformed, expired, of another kind or unknown.
+    Raises Unauthenticated for one that is malformed, expired, of another kind, unknown, or a
+    user's that no longer holds by `standing` (without it the app looks sessions up itself).
     """
 
     app: Flask
     audience: str
     issuer: str
     keys: KeySource
+    standing: Standing | None = None
     token_types: tuple[str, ...] = ("access",)
     key_lookup: Callable[[str], Caller | None] | None = None
     key_known: Callable[[str], Caller | None] | None = None
-    verified: dict[str, tuple[float, Caller]] = field(default_factory=dict)
+    verified: dict[str, Verified] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.app.config.update(
@@ -97,6 +122,7 @@ class BearerAuthenticator:
             JWT_DECODE_ALGORITHMS=["ES256"],
             JWT_DECODE_AUDIENCE=self.audience,
             JWT_DECODE_ISSUER=self.issuer,
+            JWT_DECODE_LEEWAY=MAX_CLOCK_DIFFERENCE_SECONDS,
         )
         manager = JWTManager(self.app)
         manager.decode_key_loader(self.decode_key)
@@ -116,8 +142,10 @@ class BearerAuthenticator:
             return None
         if self.key_known and credential.count(".") != 2:
             return self.key_known(credential)
-        until, caller = self.verified.get(credential, (0.0, None))
-        return caller if until > time.time() else None
+        found = self.verified.get(credential)
+        if found is None or found.until <= time.time() or self.is_revoked(found):
+            return None
+        return found.caller
 
     def key_holder(self, credential: str) -> Caller:
         found = self.key_lookup(credential) if self.key_lookup else None
@@ -127,16 +155,30 @@ class BearerAuthenticator:
 
     def token_holder(self, token: str) -> Caller:
         """Returns the caller a token names; a token once verified is believed for a minute."""
-        now = time.time()
         known = self.verified.get(token)
-        if known and known[0] > now:
-            return known[1]
+        found = known if known and known.until > time.time() else self.verify(token)
+        if self.is_revoked(found):
+            raise invalid_token("The session has ended or its role has changed.")
+        if found is not known:
+            self.remember(token, found)
+        return found.caller
+
+    def verify(self, token: str) -> Verified:
         claims = self.claims(token)
-        found = self.caller_named(claims)
+        caller = self.caller_named(claims)
+        until = min(claims["exp"], time.time() + CACHE_SECONDS)
+        return Verified(caller, int(claims["iat"]), until)
+
+    def remember(self, token: str, found: Verified) -> None:
         if len(self.verified) >= CACHE_SIZE:
             self.verified.clear()
-        self.verified[token] = (min(claims["exp"], now + CACHE_SECONDS), found)
-        return found
+        self.verified[token] = found
+
+    def is_revoked(self, found: Verified) -> bool:
+        session_id = found.caller.session_id
+        if self.standing is None or session_id is None:
+            return False
+        return self.standing.revokes(session_id, found.issued_at)
 
     def decode_key(self, header: dict[str, Any], payload: dict[str, Any]) -> Any:
         # The library reads a token without `type` as an access token.

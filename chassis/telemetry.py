@@ -21,7 +21,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-QUIET = ("/health", "/metrics")
+QUIET = ("/health", "/metrics", "/.well-known/revoked")
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -14,7 +14,7 @@ from chassis.auth import Caller
 from chassis.bearer import BearerAuthenticator, invalid_token
 from chassis.client import ApiClient
 from chassis.config import load
-from chassis.limits import limit_route
+from chassis.limits import exempt_route, limit_route
 from chassis.version import VERSION
 from users_app import cli, routes, tokens
 from users_app.config import UsersSettings
@@ -44,6 +44,8 @@ def create_app(settings: UsersSettings | None = None) -> Flask:
     database.install(app)
     tokens.install(app)
     routes.install(app)
+    for endpoint in ("keys.jwks", "keys.revoked"):
+        exempt_route(app, endpoint)
     limit_by_address(app, settings)
     openapi.install(
         app, title="Footfall users service", version=VERSION, description="Accounts and tokens."

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, scoped_session
 
 
 def now() -> datetime:
     """Returns the present moment in UTC."""
     return datetime.now(UTC)
+
+
+def database_now(session: Session | scoped_session[Any]) -> datetime:
+    """Returns the present moment by the database's clock, the same for all servers.
+
+    SQLite has none: all its processes share the machine's.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        return datetime.now(UTC)
+    # Not `now()`, which is when the transaction began: before it waited for its locks.
+    moment: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return moment
 
 
 def uuid7(moment: datetime) -> UUID:

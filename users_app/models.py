@@ -98,6 +98,19 @@ class Session(Base):
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class Revocation(Base):
+    """A session whose access tokens no longer hold: all, or those issued before a Unix second.
+
+    `digest` is the SHA-256 of the tokens' `sid`; the row outlives its session and account.
+    """
+
+    __tablename__ = "revocations"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    issued_before: Mapped[int | None] = mapped_column(BigInteger)
+    kept_until: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
 class SignInFailures(Base):
     """Failed sign-ins in the present window, by a keyed digest of who tried it from where."""
 

@@ -96,6 +96,22 @@ class SignInAnswer(TokenAnswer):
     user: Account
 
 
+class RevokedSession(Model):
+    """A session by the SHA-256 of its `sid`, in hex.
+
+    Its access tokens with an `iat` before `issued_before` no longer hold; without that, none.
+    """
+
+    sid_sha256: str
+    issued_before: Timestamp | None
+
+
+class RevokedSessions(Model):
+    """Whatever an unexpired access token must be checked against."""
+
+    sessions: list[RevokedSession]
+
+
 class SignOut(Model):
     """`everywhere` ends all sessions, else this one ends."""
 

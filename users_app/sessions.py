@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Update, select, update
+from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
-from users_app import audit, clock
+from users_app import audit, clock, revocations
 from users_app.models import Session, User, db
 from users_app.origin import Origin
 from users_app.parts import keyed_digest, parts
@@ -36,11 +36,15 @@ class InvalidGrant(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a sign-in or a refresh gives: whose session it is, and the next refresh token."""
+    """What a sign-in or a refresh gives: whose session it is, and the next refresh token.
+
+    The access token that goes with it is dated `issued_at`, a Unix second.
+    """
 
     account: User
     session_id: int
     refresh_token: str
+    issued_at: int
 
 
 def open_session(account: User, origin: Origin) -> Grant:
@@ -61,7 +65,8 @@ def open_session(account: User, origin: Origin) -> Grant:
 
 
 def grant(account: User, session: Session) -> Grant:
-    return Grant(account, session.id, refresh_token(session, session.generation))
+    token = refresh_token(session, session.generation)
+    return Grant(account, session.id, token, revocations.issue_second(session.id))
 
 
 def refresh(token: str, origin: Origin) -> Grant:
@@ -100,7 +105,7 @@ def advanced(session: Session, account: User, generation: int, origin: Origin) -
         return grant(account, session)
     if generation == session.generation - 1 and now - rotated(session) <= LOST_ANSWER:
         return grant(account, session)
-    session.ended_at = now
+    end([session])
     audit.record("refresh_token_reused", account.id, origin, session_id=session.id)
     return None
 
@@ -151,23 +156,40 @@ def sessions_of(user_id: int) -> list[Session]:
 
 def end_session(user_id: int, session_id: int) -> bool:
     """Ends one session of the account, within the transaction; whether there was one."""
-    return ended(ending(user_id).where(Session.id == session_id)) > 0
+    return end(locked(user_id, Session.id == session_id)) > 0
 
 
 def end_sessions(user_id: int, *, but: int | None = None) -> int:
     """Ends all sessions of the account (but one), within the transaction; returns how many."""
-    query = ending(user_id)
-    return ended(query if but is None else query.where(Session.id != but))
+    return end(locked(user_id, Session.id != (but or 0)))
 
 
-def ending(user_id: int) -> Update:
-    living_ones = update(Session).where(Session.user_id == user_id, *living())
-    return living_ones.values(ended_at=clock.now())
+def revoke_tokens(user_id: int) -> None:
+    """Revokes the access tokens issued so far, within the transaction; the sessions go on."""
+    revocations.revoke_issued(each.id for each in locked(user_id))
 
 
-def ended(statement: Update) -> int:
-    result: Any = db.session.execute(statement)
-    return int(result.rowcount)
+def locked(user_id: int, *which: ColumnElement[bool]) -> list[Session]:
+    """Returns the account's sessions that have not been ended, locked.
+
+    Expired ones too: an access token may outlive its session by what is left of its minutes.
+    """
+    query = select(Session).where(Session.user_id == user_id, Session.ended_at.is_(None), *which)
+    # In one order: of two who lock the same sessions, neither waits for the other in turn.
+    return list(db.session.scalars(query.order_by(Session.id).with_for_update()))
+
+
+def end(ending: list[Session]) -> int:
+    """Ends locked sessions, and every token of theirs, everywhere; returns how many.
+
+    The only place that does: nothing may end here and go on elsewhere.
+    """
+    for session in ending:
+        session.ended_at = clock.now()
+    # Written before anything else of the transaction: an account may be deleted next.
+    db.session.flush()
+    revocations.revoke(each.id for each in ending)
+    return len(ending)
 
 
 def living() -> tuple[Any, ...]:

@@ -34,12 +34,18 @@ def install(app: Flask) -> None:
         return parts().keys.signing.private
 
 
-def access_token(account: User, session_id: int) -> str:
+def access_token(account: User, session_id: int, issued_at: int) -> str:
     """Returns a token that names the account, its role and the session."""
-    claims = {"sid": str(session_id), "role": account.role, "scope": SCOPES[account.role]}
+    claims = {
+        "sid": str(session_id),
+        "role": account.role,
+        "scope": SCOPES[account.role],
+        # Not the moment of signing: by then the role may be another.
+        "iat": issued_at,
+        "exp": issued_at + int(access_token_life().total_seconds()),
+    }
     token: str = create_access_token(
         str(account.id),
-        expires_delta=access_token_life(),
         additional_claims=claims,
         additional_headers={"kid": parts().keys.signing.kid},
     )

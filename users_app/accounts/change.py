@@ -47,6 +47,7 @@ def apply(account: User, changed: dict[str, Any], origin: Origin) -> None:
     if "is_active" in changed:
         switch(account, origin)
     if "role" in changed:
+        sessions.revoke_tokens(account.id)
         details = {"from": role_before, "to": account.role}
         audit.record("role_changed", account.id, origin, **details)
     tell_of_update(account, changed, origin)
@@ -93,6 +94,7 @@ def delete_account(user_id: int, origin: Origin) -> None:
         by = "self" if origin.actor_id == user_id else "admin"
         outbox.put_erasure(user_id, by=by)
         audit.record("deleted", user_id, origin, by=by)
+        sessions.end_sessions(user_id)
         db.session.delete(account)
 
 

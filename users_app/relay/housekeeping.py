@@ -7,19 +7,24 @@ from datetime import timedelta
 from sqlalchemy import delete, or_
 
 from chassis.database import transaction
-from users_app import clock
+from users_app import clock, revocations
 from users_app.models import PasswordReset, Session, SignInFailures, db
 from users_app.relay.queue import rows
 
 ENDED_SESSIONS_STAY = timedelta(days=1)
+# An access token outlives its session by up to a day, and may have to be revoked then.
+EXPIRED_SESSIONS_STAY = timedelta(days=2)
 
 
 def remove_expired() -> int:
-    """Removes dead sessions, resets and throttle windows; returns how many rows."""
+    """Removes dead sessions, revocations, resets and throttle windows; returns how many rows."""
     now = clock.now()
-    dead = or_(Session.expires_at <= now, Session.ended_at <= now - ENDED_SESSIONS_STAY)
+    dead = or_(
+        Session.expires_at <= now - EXPIRED_SESSIONS_STAY,
+        Session.ended_at <= now - ENDED_SESSIONS_STAY,
+    )
     with transaction(db.session):
-        return sum(
+        return revocations.remove_expired() + sum(
             rows(statement)
             for statement in (
                 delete(Session).where(dead),

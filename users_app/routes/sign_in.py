@@ -93,7 +93,7 @@ def by_refresh_token(form: schemas.TokenForm) -> sessions.Grant:
 
 def token_answer(grant: sessions.Grant) -> dict[str, Any]:
     return {
-        "access_token": tokens.access_token(grant.account, grant.session_id),
+        "access_token": tokens.access_token(grant.account, grant.session_id, grant.issued_at),
         "token_type": "bearer",
         "expires_in": int(tokens.access_token_life().total_seconds()),
         "refresh_token": grant.refresh_token,

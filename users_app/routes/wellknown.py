@@ -1,13 +1,15 @@
-"""`/.well-known/jwks.json`."""
+"""`/.well-known`: what access tokens are verified with, and which no longer hold."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
 from chassis.api import api
 from chassis.auth import public
+from users_app import revocations, schemas
 from users_app.parts import parts
 
 routes = Blueprint("keys", __name__)
@@ -21,3 +23,24 @@ def jwks() -> Response:
     answer = jsonify(parts().keys.jwks())
     answer.headers["Cache-Control"] = "public, max-age=60"
     return answer
+
+
+@routes.get("/.well-known/revoked")
+@api(answers={200: schemas.RevokedSessions}, etag=True)
+@public
+def revoked() -> schemas.RevokedSessions:
+    """Read which sessions' access tokens no longer hold.
+
+    For services that verify tokens by the public keys: ask every second or so. A session is
+    listed for ACCESS_TOKEN_MINUTES + 1 minutes; then none of its revoked tokens is left.
+    """
+    return schemas.RevokedSessions(
+        sessions=[
+            schemas.RevokedSession(sid_sha256=each.digest, issued_before=moment(each.issued_before))
+            for each in revocations.in_force()
+        ]
+    )
+
+
+def moment(second: int | None) -> datetime | None:
+    return None if second is None else datetime.fromtimestamp(second, UTC)

@@ -114,7 +114,7 @@ CALLERS: dict[str, Callable[[Api], str | None]] = {
     "g": lambda admin: key(admin, "reports:read")["key"],
     "x": expired_key,
     "d": deleted_key,
-    "o": lambda _: user_token(1, "admin", exp=int(time.time()) - 1),
+    "o": lambda _: user_token(1, "admin", exp=int(time.time()) - 31),
     "f": lambda _: service_token(type="refresh"),
     "n": lambda _: token(sub="1", sid="s", type="access", role="admin"),
 }

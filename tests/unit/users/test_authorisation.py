@@ -28,6 +28,7 @@ TABLE = {
     "GET /docs": PUBLIC,
     "GET /docs.css": PUBLIC,
     "GET /.well-known/jwks.json": PUBLIC,
+    "GET /.well-known/revoked": PUBLIC,
     "POST /users": PUBLIC,
     "POST /login": PUBLIC,
     "POST /token": PUBLIC,

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -171,8 +172,17 @@ def test_bearer_may_be_written_in_lower_case(ada: Person) -> None:
 
 def test_an_expired_token_is_refused(ada: Person) -> None:
     claims = claims_of(ada.tokens["access_token"])
-    claims["exp"] = claims["iat"] - 1
+    claims["exp"] = claims["iat"] - 31
     assert status_with(ada.client, signed(claims)) == 401
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(25, 200), (60, 401)])
+def test_clocks_may_differ_by_half_a_minute(ada: Person, ahead: int, status: int) -> None:
+    claims = claims_of(ada.tokens["access_token"])
+    claims["iat"] = int(time.time()) + ahead
+    assert status_with(ada.client, signed(claims)) == status
+    claims["iat"], claims["exp"] = claims["iat"] - 900, int(time.time()) + 5 - ahead
+    assert status_with(ada.client, signed(claims)) == status
 
 
 def test_several_keys_are_published_and_the_first_signs(make_app: Callable[..., Flask]) -> None:

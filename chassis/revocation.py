@@ -1,0 +1,158 @@
+"""Sessions that ended, and roles that changed, at the users service: its list, followed.
+
+Access tokens are verified without a call, so what one says may be over. The list names the
+sessions of which that is so; each process asks for it every second, and looks tokens up in
+what it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from datetime import datetime
+from threading import Event, Lock, Thread
+from typing import Any
+
+import requests
+from flask import request
+
+from chassis.auth import Caller
+from chassis.bearer import bearer_credential, invalid_token
+from chassis.client import ApiClient, Refused, pooled_session
+from chassis.errors import Unavailable
+from chassis.telemetry import get_logger
+
+PATH = "/.well-known/revoked"
+INTERVAL_SECONDS = 1.0
+TIMEOUT_SECONDS = (0.5, 1.0)  # to connect, to hear something
+FIRST_WAIT_SECONDS = 2.0
+MAX_AGE_SECONDS = 10.0
+log = get_logger(__name__)
+
+
+def digest(session_id: str) -> str:
+    """Returns what the list names a session by: the SHA-256 of its `sid`, in hex."""
+    return hashlib.sha256(session_id.encode()).hexdigest()
+
+
+class RevocationList:
+    """The list, kept by one thread of each process, begun by the first question.
+
+    While it can't be had the last one holds; a process that never had one raises Unavailable.
+    Safe to make before a fork: the thread, and what it has, is each process's own.
+    """
+
+    def __init__(self, users_url: str, *, interval: float = INTERVAL_SECONDS) -> None:
+        self.url = users_url + PATH
+        self.interval = interval
+        self.lock = Lock()
+        self.thread: Thread | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        self.session = pooled_session()
+        self.etag = ""
+        self.revoked: dict[str, float] | None = None
+        self.fetched = -math.inf
+        self.tried = Event()
+
+    def revokes(self, session_id: str, issued_at: int) -> bool:
+        """Whether a token of the session, issued at that Unix second, no longer holds."""
+        return issued_at < self.current().get(digest(session_id), 0)
+
+    def current(self) -> dict[str, float]:
+        """Returns the second before which the tokens of each listed session are revoked."""
+        self.follow()
+        if self.revoked is None:
+            self.tried.wait(FIRST_WAIT_SECONDS)
+        if self.revoked is None:
+            raise Unavailable("Whether this session has ended can't be known right now.")
+        return self.revoked
+
+    def check(self) -> None:
+        """Raises Unavailable if the list is older than 10 s, or was never had."""
+        self.current()
+        if time.monotonic() - self.fetched > MAX_AGE_SECONDS:
+            raise Unavailable("The list of ended sessions is old.")
+
+    def follow(self) -> None:
+        """Has this process's own thread keep the list; a fork leaves the parent's behind."""
+        if self.thread and self.thread.is_alive():
+            return
+        with self.lock:
+            if self.thread and self.thread.is_alive():
+                return
+            self.begin()
+            self.thread = Thread(target=self.keep, name="revocations", daemon=True)
+            self.thread.start()
+
+    def keep(self) -> None:
+        worked = True
+        while True:
+            had, worked = worked, self.refresh()
+            if had and not worked:
+                log.warning("the list of ended sessions can't be had", url=self.url)
+            self.tried.set()
+            time.sleep(self.interval)
+
+    def refresh(self) -> bool:
+        """Asks for the list once, and whether it was had; where not, the one at hand stays."""
+        try:
+            answer = self.session.get(
+                self.url,
+                headers={"If-None-Match": self.etag},
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )
+            if answer.status_code != 304:
+                self.revoked = seconds_by_digest(answer)
+                self.etag = answer.headers.get("ETag", "")
+        except Exception:  # whatever it is: nothing may end the thread
+            return False
+        self.fetched = time.monotonic()
+        return True
+
+
+def seconds_by_digest(answer: requests.Response) -> dict[str, float]:
+    """Returns the second before which each session's tokens are revoked; raises ValueError."""
+    if answer.status_code != 200:
+        raise ValueError(f"HTTP {answer.status_code}")
+    return {each["sid_sha256"]: second(each["issued_before"]) for each in answer.json()["sessions"]}
+
+
+def second(issued_before: str | None) -> float:
+    return datetime.fromisoformat(issued_before).timestamp() if issued_before else math.inf
+
+
+class RemoteStanding:
+    """Sessions and roles at the users service: by its list, and where it matters by asking."""
+
+    def __init__(self, users_url: str) -> None:
+        self.list = RevocationList(users_url)
+        self.users = ApiClient(users_url, "users", timeout=(1.0, 2.0))
+
+    def revokes(self, session_id: str, issued_at: int) -> bool:
+        """Whether a token of the session, issued at that Unix second, no longer holds."""
+        return self.list.revokes(session_id, issued_at)
+
+    def confirm(self, caller: Caller) -> None:
+        """Asks with the caller's own token; raises Unauthenticated, or Unavailable."""
+        token = bearer_credential(request.headers.get("Authorization"))
+        try:
+            account: Any = self.users.call("GET", "/users/me", token=token).json()
+            role = account["role"]
+        except Refused as refusal:
+            raise ended() if refusal.status == 401 else unconfirmed() from None
+        except (ValueError, LookupError, TypeError):
+            raise unconfirmed() from None
+        if role != caller.role:
+            raise ended()
+
+
+def ended() -> Exception:
+    return invalid_token("The session has ended or its role has changed: refresh, or sign in.")
+
+
+def unconfirmed() -> Exception:
+    return Unavailable("Whether this session still stands can't be known right now.")

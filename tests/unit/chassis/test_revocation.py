@@ -1,0 +1,167 @@
+"""The list of ended sessions: followed, kept while it can't be had, each process's own."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
+import pytest
+
+from chassis.errors import Unavailable
+from chassis.revocation import RevocationList, digest
+from tests.servers import free_port, wait_until
+
+SECOND = 1_790_000_000
+OF_SECOND = "2026-09-21T14:13:20Z"
+
+
+class Publisher:
+    """A users service of one page, whose answer a test chooses."""
+
+    def __init__(self) -> None:
+        self.status = 200
+        self.revoked: dict[str, str | None] = {}
+        self.body: bytes | None = None
+        self.seen: list[dict[str, str]] = []
+        self.followers: list[RevocationList] = []
+        publisher = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                publisher.seen.append({"path": self.path, **dict(self.headers)})
+                body = publisher.page() if publisher.body is None else publisher.body
+                etag = f'W/"{hash(body)}"'
+                known = self.headers.get("If-None-Match") == etag and publisher.status == 200
+                self.send_response(304 if known else publisher.status)
+                self.send_header("ETag", etag)
+                self.send_header("Content-Length", "0" if known else str(len(body)))
+                self.end_headers()
+                if not known:
+                    self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def page(self) -> bytes:
+        named = [
+            {"sid_sha256": digest(sid), "issued_before": before}
+            for sid, before in self.revoked.items()
+        ]
+        return json.dumps({"sessions": named}).encode()
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    made = Publisher()
+    yield made
+    for each in made.followers:
+        each.interval = 3600  # its thread rests for the rest of the tests
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def followed(publisher: Publisher) -> RevocationList:
+    publisher.followers.append(RevocationList(publisher.url, interval=0.02))
+    return publisher.followers[-1]
+
+
+def test_a_session_is_revoked_for_good_or_up_to_a_second(publisher: Publisher) -> None:
+    publisher.revoked = {"1": None, "2": OF_SECOND}
+    found = followed(publisher)
+    assert found.revokes("1", 2**40)
+    assert found.revokes("2", SECOND - 1)
+    assert not found.revokes("2", SECOND)
+    assert not found.revokes("3", 0)
+
+
+def test_what_ends_later_is_heard_of_and_what_is_over_forgotten(publisher: Publisher) -> None:
+    found = followed(publisher)
+    assert not found.revokes("1", SECOND)
+    publisher.revoked = {"1": None}
+    wait_until("the list", lambda: found.revokes("1", SECOND), 10)
+    publisher.revoked = {}
+    wait_until("the next list", lambda: not found.revokes("1", SECOND), 10)
+
+
+def test_an_unchanged_list_is_not_sent_again(publisher: Publisher) -> None:
+    found = followed(publisher)
+    found.revokes("1", SECOND)
+    wait_until("more rounds", lambda: len(publisher.seen) > 3, 10)
+    assert publisher.seen[0]["path"] == "/.well-known/revoked"
+    assert publisher.seen[0]["If-None-Match"] == ""
+    assert publisher.seen[2]["If-None-Match"].startswith('W/"')
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(500, b""), (404, b'{"sessions": []}'), (302, b'{"sessions": []}'), (200, b"<html>"),
+     (200, b"[]"), (200, b'{"sessions": [1]}'), (200, b'{"sessions": [{"sid_sha256": "x"}]}'),
+     (200, b'{"sessions": [{"sid_sha256": "x", "issued_before": "soon"}]}')],
+)  # fmt: skip
+def test_the_last_list_holds_while_none_can_be_had(
+    publisher: Publisher, status: int, body: bytes
+) -> None:
+    publisher.revoked = {"1": None}
+    found = followed(publisher)
+    assert found.revokes("1", SECOND)
+    publisher.status, publisher.body = status, body
+    asked = len(publisher.seen)
+    wait_until("more rounds", lambda: len(publisher.seen) > asked + 3, 10)
+    assert found.revokes("1", SECOND)
+    found.check()
+    found.fetched -= 11
+    with pytest.raises(Unavailable):
+        found.check()
+    publisher.status, publisher.body = 200, None
+    wait_until("a list", lambda: found.fetched > time.monotonic() - 1, 10)
+    found.check()
+
+
+def test_a_process_that_never_had_a_list_knows_nothing_and_soon_says_so() -> None:
+    found = RevocationList(f"http://127.0.0.1:{free_port()}", interval=60)
+    begun = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(Unavailable):
+            found.revokes("1", SECOND)
+    # The first waits for an answer; the others don't wait one after the other.
+    assert time.monotonic() - begun < 10
+    with pytest.raises(Unavailable):
+        found.check()
+
+
+def test_a_forked_process_follows_by_itself(publisher: Publisher) -> None:
+    found = followed(publisher)
+    assert not found.revokes("1", SECOND)
+    publisher.revoked = {"1": None}
+    wait_until("the list", lambda: found.revokes("1", SECOND), 10)
+    found.interval = 60  # the parent, from here on, hears nothing new
+    child = os.fork()
+    if child == 0:
+        try:
+            found.interval = 0.02
+            wait_until("the child's list", lambda: found.revokes("2", SECOND), 10)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    time.sleep(0.2)
+    publisher.revoked = {"2": None}
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_machines_proxy_is_not_asked(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    publisher.revoked = {"1": None}
+    assert followed(publisher).revokes("1", math.floor(time.time()))

@@ -1,0 +1,193 @@
+"""The list of sessions whose tokens no longer hold: every way to end is on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import jwt
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select, update
+
+from chassis.revocation import digest
+from tests.unit.users.conftest import PASSWORD, MakeApp, Person
+from users_app import resets
+from users_app.models import Revocation, Session, db
+from users_app.relay import housekeeping
+
+Listed = dict[str, str | None]
+NEW = "another horse battery"
+
+
+def listed(client: FlaskClient) -> Listed:
+    """Returns what others are told: `issued_before` by digest."""
+    found = client.get("/.well-known/revoked").get_json()["sessions"]
+    return {each["sid_sha256"]: each["issued_before"] for each in found}
+
+
+def claims(tokens: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = jwt.decode(tokens["access_token"], options={"verify_signature": False})
+    return found
+
+
+def name(tokens: dict[str, Any]) -> str:
+    """Returns what the list calls the session of these tokens."""
+    return digest(claims(tokens)["sid"])
+
+
+def sign_out_one(ada: Person, _: Person) -> None:
+    ada.client.delete(
+        f"/users/me/sessions/{claims(ada.tokens)['sid']}",
+        headers={"Authorization": f"Bearer {ada.sign_in().get_json()['access_token']}"},
+    )
+
+
+def reset(ada: Person, _: Person) -> None:
+    with ada.client.application.app_context():
+        code = resets.issue(ada.email)
+        db.session.commit()
+    body = {"token": code, "new_password": NEW}
+    assert ada.client.post("/password-reset/confirm", json=body).status_code == 204
+
+
+def change_password_elsewhere(ada: Person, _: Person) -> None:
+    body = {"current_password": PASSWORD, "new_password": NEW}
+    bearer = {"Authorization": f"Bearer {ada.sign_in().get_json()['access_token']}"}
+    answer = ada.client.put("/users/me/password", json=body, headers=bearer)
+    assert answer.status_code == 204
+
+
+def reuse(ada: Person, _: Person) -> None:
+    ada.refresh(ada.refresh().get_json()["refresh_token"])
+    assert ada.refresh().status_code == 400
+
+
+ENDS: dict[str, Callable[[Person, Person], Any]] = {
+    "signed out": lambda ada, _: ada.call("POST", "/logout"),
+    "everywhere": lambda ada, _: ada.call("POST", "/logout", json={"everywhere": True}),
+    "one from elsewhere": sign_out_one,
+    "password changed": change_password_elsewhere,
+    "password reset": reset,
+    "disabled": lambda ada, root: root.call("PATCH", f"/users/{ada.id}", json={"is_active": False}),
+    "deleted": lambda ada, root: root.call("DELETE", f"/users/{ada.id}"),
+    "deleted by oneself": lambda ada, _: ada.call(
+        "DELETE", "/users/me", json={"current_password": PASSWORD}
+    ),
+    "reuse": reuse,
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_every_way_to_end_is_listed(admin: Person, ada: Person, how: str) -> None:
+    assert listed(ada.client) == {}
+    ENDS[how](ada, admin)
+    assert listed(ada.client)[name(ada.tokens)] is None
+    assert name(admin.tokens) not in listed(ada.client)
+
+
+def test_an_expired_session_is_ended_too_while_its_tokens_may_live(
+    app: Flask, admin: Person, ada: Person
+) -> None:
+    with app.app_context():
+        db.session.execute(update(Session).values(expires_at=Session.created_at))
+        db.session.commit()
+        housekeeping.remove_expired()
+    root = Person.__new__(Person)
+    root.__dict__ |= {**admin.__dict__, "tokens": admin.sign_in().get_json()}
+    root.call("PATCH", f"/users/{ada.id}", json={"is_active": False})
+    assert name(ada.tokens) in listed(ada.client)
+
+
+def test_the_session_that_changes_its_password_goes_on(ada: Person) -> None:
+    other = ada.sign_in().get_json()
+    body = {"current_password": PASSWORD, "new_password": NEW}
+    ada.call("PUT", "/users/me/password", json=body)
+    assert listed(ada.client) == {name(other): None}
+
+
+def test_a_role_revokes_what_was_issued_before_it_and_the_next_token_holds(
+    admin: Person, ada: Person
+) -> None:
+    other = ada.sign_in().get_json()
+    admin.call("PATCH", f"/users/{ada.id}", json={"role": "analyst"})
+    refreshed = ada.refresh().get_json()
+    found = listed(ada.client)
+    assert set(found) == {name(ada.tokens), name(other)}
+    assert not holds(ada.tokens, found)
+    assert not holds(other, found)
+    assert holds(refreshed, found)
+    assert claims(refreshed)["role"] == "analyst"
+
+
+def holds(tokens: dict[str, Any], found: Listed) -> bool:
+    before = datetime.fromisoformat(found[name(tokens)] or "9999-01-01T00:00:00Z")
+    return bool(claims(tokens)["iat"] >= before.timestamp())
+
+
+def test_two_changes_within_a_second_revoke_the_token_made_between(
+    admin: Person, ada: Person
+) -> None:
+    token, between = ada.tokens, []
+    for role in ("analyst", "viewer", "admin", "viewer"):
+        admin.call("PATCH", f"/users/{ada.id}", json={"role": role})
+        assert not holds(token, listed(ada.client))
+        token = ada.refresh(token["refresh_token"]).get_json()
+        assert holds(token, listed(ada.client))
+        between.append(token)
+    assert not any(holds(each, listed(ada.client)) for each in between[:-1])
+    # Dated ahead, and taken all the same.
+    bearer = {"Authorization": f"Bearer {token['access_token']}"}
+    assert ada.client.get("/users/me", headers=bearer).status_code == 200
+
+
+def test_what_revokes_no_token_is_not_listed(admin: Person, ada: Person) -> None:
+    ada.call("PATCH", "/users/me", json={"full_name": "Ada L"})
+    admin.call("PATCH", f"/users/{ada.id}", json={"role": "viewer", "username": "lovelace"})
+    ada.refresh()
+    assert listed(ada.client) == {}
+
+
+def test_a_change_that_is_refused_lists_nothing(admin: Person) -> None:
+    assert admin.call("PATCH", f"/users/{admin.id}", json={"role": "viewer"}).status_code == 409
+    assert admin.call("DELETE", f"/users/{admin.id}", json={
+        "current_password": PASSWORD}).status_code == 409  # fmt: skip
+    assert listed(admin.client) == {}
+
+
+def test_a_row_is_listed_for_the_tokens_life_and_then_removed(app: Flask, ada: Person) -> None:
+    ada.call("POST", "/logout")
+    with app.app_context():
+        (row,) = db.session.scalars(select(Revocation))
+        assert 15 * 60 < row.kept_until.timestamp() - time.time() <= 16 * 60
+        housekeeping.remove_expired()
+        assert len(listed(ada.client)) == 1
+        expire(row)
+        assert listed(ada.client) == {}
+        housekeeping.remove_expired()
+        assert db.session.scalars(select(Revocation)).all() == []
+
+
+def expire(row: Revocation) -> None:
+    past = datetime.fromisoformat("2026-01-01T00:00:00Z")
+    db.session.execute(update(Revocation).values(kept_until=past))
+    db.session.commit()
+
+
+def test_an_unchanged_list_is_a_304(ada: Person) -> None:
+    ada.call("POST", "/logout")
+    first = ada.client.get("/.well-known/revoked")
+    again = {"If-None-Match": first.headers["ETag"]}
+    assert ada.client.get("/.well-known/revoked", headers=again).status_code == 304
+    ada.tokens = ada.sign_in().get_json()
+    ada.call("POST", "/logout")
+    assert ada.client.get("/.well-known/revoked", headers=again).status_code == 200
+
+
+def test_no_limit_stands_between_the_services(make_app: MakeApp) -> None:
+    client = make_app(api_calls_per_minute=1).test_client()
+    paths = ["/.well-known/revoked", "/.well-known/jwks.json"] * 3
+    assert {client.get(path).status_code for path in paths} == {200}

@@ -1,0 +1,80 @@
+"""Access tokens that no longer hold, listed for services that verify tokens by themselves.
+
+A row names a session: all of its tokens, or those issued before a second. Whoever calls holds
+the session's lock, and a token is dated under the same lock, so that none made before a change
+escapes it. All times are the database's, one clock for all servers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sqlalchemy import Table, case, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chassis.revocation import digest
+from users_app import clock
+from users_app.models import Revocation, db
+from users_app.parts import parts
+
+# Beyond a token's life: what clocks may differ by, at its issue and at its check.
+SLACK = timedelta(minutes=1)
+
+
+def revoke(session_ids: Iterable[int]) -> None:
+    """Revokes every token of the sessions, for good, within the transaction."""
+    put(session_ids, clock.database_now(db.session), None)
+
+
+def revoke_issued(session_ids: Iterable[int]) -> None:
+    """Revokes the tokens issued so far of sessions that go on, within the transaction."""
+    now = clock.database_now(db.session)
+    put(session_ids, now, int(now.timestamp()) + 1)
+
+
+def put(session_ids: Iterable[int], now: datetime, issued_before: int | None) -> None:
+    said = {"issued_before": issued_before, "kept_until": now + kept()}
+    rows = [{"digest": digest(str(each)), **said} for each in session_ids]
+    if rows:
+        db.session.execute(upsert(), rows)
+
+
+def upsert() -> postgresql.Insert | sqlite.Insert:
+    """Returns the insert that puts a later revocation in an earlier one's place.
+
+    A token made in between is dated at the earlier one's second: the later one is after it.
+    """
+    table: Table = Revocation.__table__  # type: ignore[assignment]
+    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+    row = dialect.insert(table)
+    old, new = table.c.issued_before, row.excluded.issued_before
+    return row.on_conflict_do_update(
+        index_elements=["digest"],
+        set_={
+            "issued_before": case((old >= new, old + 1), else_=new),
+            "kept_until": row.excluded.kept_until,
+        },
+    )
+
+
+def kept() -> timedelta:
+    return timedelta(minutes=parts().settings.access_token_minutes) + SLACK
+
+
+def issue_second(session_id: int) -> int:
+    """Returns the second that the session's next token is dated: one that is not revoked."""
+    wanted = select(Revocation.issued_before).where(Revocation.digest == digest(str(session_id)))
+    return max(int(clock.database_now(db.session).timestamp()), db.session.scalar(wanted) or 0)
+
+
+def in_force() -> list[Revocation]:
+    """Returns what unexpired tokens must be checked against, in a lasting order."""
+    query = select(Revocation).where(Revocation.kept_until > clock.database_now(db.session))
+    return list(db.session.scalars(query.order_by(Revocation.digest)))
+
+
+def remove_expired() -> int:
+    """Removes what no unexpired token can be named by, within the transaction; how many rows."""
+    over = Revocation.kept_until <= clock.database_now(db.session)
+    return int(db.session.execute(delete(Revocation).where(over)).rowcount)  # type: ignore[attr-defined]
