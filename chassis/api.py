@@ -24,6 +24,7 @@ from chassis.errors import (
     field_errors,
 )
 from chassis.schema import LARGEST_ID, Query
+from chassis.visibility import visible
 
 Body = TypeVar("Body", bound=BaseModel)
 View = Callable[..., Any]
@@ -85,7 +86,7 @@ def api(
     def decorate(view: View) -> View:
         @wraps(view)
         def call(**path: Any) -> Response:
-            answer = shape(view(**path, **given(operation)), next(iter(answers)))
+            answer = shape(view(**path, **given(operation)), operation)
             return revalidated(answer) if etag else answer
 
         call.operation = operation  # type: ignore[attr-defined]
@@ -253,11 +254,13 @@ def is_list(model: type[BaseModel], name: str) -> bool:
 ANY = TypeAdapter(Any)
 
 
-def shape(answer: Any, usual_status: int) -> Response:
-    """Returns the view's answer as a JSON response."""
+def shape(answer: Any, operation: Operation) -> Response:
+    """Returns the view's answer as a JSON response, without what the caller may not see."""
+    usual_status = next(iter(operation.answers))
     content, status = answer if isinstance(answer, tuple) else (answer, usual_status)
     if isinstance(content, Response):
         return content
+    content = visible(content, operation.answers.get(status))
     if content is None:
         return Response(status=status)
     if isinstance(content, BaseModel):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args
+from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify, render_template, send_from_directory
 from pydantic import BaseModel
@@ -28,6 +27,7 @@ from chassis.errors import (
     UriTooLong,
 )
 from chassis.schema import ProblemDocument
+from chassis.visibility import models_in
 
 REFERENCE = "#/components/schemas/{model}"
 IF_NONE_MATCH = {
@@ -105,12 +105,6 @@ def schemas_of(routes: list[tuple[Rule, Operation]]) -> tuple[Schemas, dict[str,
     unique = list(dict.fromkeys(wanted))
     references, definitions = models_json_schema(unique, ref_template=REFERENCE)
     return references, definitions.get("$defs", {})  # type: ignore[return-value]
-
-
-def models_in(answer: Any) -> list[type[BaseModel]]:
-    """Returns the models of an answer: one, those of a union, or none."""
-    members = get_args(answer) if isinstance(answer, UnionType) else (answer,)
-    return [each for each in members if isinstance(each, type) and issubclass(each, BaseModel)]
 
 
 def openapi_path(rule: Rule) -> str:

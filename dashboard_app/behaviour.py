@@ -47,13 +47,19 @@ def known_types(filters: Filters) -> list[str]:
 
 
 def asked(ask: Callable[[], Json]) -> dict[str, Any]:
-    """Returns `answer`, or why there is none: a `complaint` about the form, or a `problem`."""
+    """Returns `answer`, or why there is none: a `complaint` about the form, or a `problem`.
+
+    A condition that this caller may not ask is such a problem; the form stays, to take it off.
+    """
+    none: dict[str, Any] = {"answer": None, "complaint": "", "problem": None}
     try:
-        return {"answer": ask(), "complaint": "", "problem": None}
+        return {**none, "answer": ask()}
     except Refused as refused:
-        return {"answer": None, "complaint": complaint_of(refused), "problem": None}
+        if refused.status in (403, 429):
+            return {**none, "problem": problem_from(refused)}
+        return {**none, "complaint": complaint_of(refused)}
     except Unavailable as problem:
-        return {"answer": None, "complaint": "", "problem": problem}
+        return {**none, "problem": problem}
 
 
 def complaint_of(refused: Refused) -> str:

@@ -10,7 +10,7 @@ from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.sets import distinct
-from analytics_app.behaviour.shares import ranked, spelled_column
+from analytics_app.behaviour.shares import marks, ranked, spelled_column
 from analytics_app.behaviour.source import Source
 from analytics_app.behaviour.values import number_of
 
@@ -26,13 +26,19 @@ def breakdown(
     measure: str,
     filters: Filters,
     most: int,
+    by_value: bool,
 ) -> dict[str, Any]:
-    """Returns the most frequent values' figures, those of the rest, and of all together."""
+    """Returns the most frequent values' figures, those of the rest, and of all together.
+
+    Values of the same count stand in their own order, or if not `by_value` in one that says
+    nothing about them.
+    """
     keys = list(dict.fromkeys([key, measure, *filters]))
     frame = passing(source.frame(event_type, window, keys), filters)
     values, codes = spelled_column(frame.columns[key])
     numbers = numbers_of(frame.columns[measure])
-    order = [code for code in ranked(values, np.bincount(codes, minlength=len(values))) if code]
+    names = values if by_value else marks(frame, codes, len(values)).tolist()
+    order = [code for code in ranked(names, np.bincount(codes, minlength=len(values))) if code]
 
     def of(mask: Array) -> dict[str, Any]:
         return figures(frame.actors[mask], numbers[mask])

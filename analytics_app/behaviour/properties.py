@@ -19,21 +19,17 @@ SAMPLES = 5
 LONGEST_SAMPLE = 200
 
 
-def properties(
-    source: Source, types: Sequence[str], window: Window, *, with_values: bool
-) -> list[dict[str, Any]]:
-    """Returns the keys of each type, the most frequent first; samples only `with_values`."""
+def properties(source: Source, types: Sequence[str], window: Window) -> list[dict[str, Any]]:
+    """Returns the keys of each type, the most frequent first."""
     found = []
     for event_type in types or source.types(window):
         keys = source.keys(event_type, window)[:MOST_KEYS]
-        rows = [of_key(source, event_type, key, window, with_values) for key in keys]
+        rows = [of_key(source, event_type, key, window) for key in keys]
         found += sorted((row for row in rows if row["count"]), key=lambda row: -row["count"])
     return found
 
 
-def of_key(
-    source: Source, event_type: str, key: str, window: Window, with_values: bool
-) -> dict[str, Any]:
+def of_key(source: Source, event_type: str, key: str, window: Window) -> dict[str, Any]:
     frame = source.frame(event_type, window, [key])
     having = frame.where(frame.columns[key].codes != 0)
     values, counts, kinds = summed(having, key)
@@ -47,7 +43,7 @@ def of_key(
         "unique_users": len(distinct(having.actors[having.actors != 0])),
         "types": dict(sorted(kinds.items(), key=lambda each: (-each[1], each[0]))),
         "distinct_values": len(frequent),
-        "samples": samples if with_values else None,
+        "samples": samples,
     }
 
 

@@ -47,6 +47,8 @@ from chassis.schema import rfc3339
 
 routes = Blueprint("behaviour", __name__, url_prefix="/analytics")
 READERS = ("reports:read", "events:read")
+CONDITIONS = "Conditions on properties are for analysts: ask for the event types alone."
+BY_VALUE = "Values of properties are for analysts: ask without the breakdown."
 
 
 @contextmanager
@@ -82,6 +84,15 @@ def sees_values() -> bool:
     return caller().may("events:read")
 
 
+def need_analyst(wish: Any, said: str) -> None:
+    """Raises Forbidden where a viewer asks for what only values can answer.
+
+    What an answer says of values is taken out by its schema; a condition would say it anyway.
+    """
+    if wish and not sees_values():
+        raise Forbidden(said)
+
+
 @routes.post("/funnel")
 @requires(*READERS)
 @api(body=FunnelIn, answers={200: Funnel}, errors=(Forbidden, Unavailable))
@@ -92,8 +103,8 @@ def post_funnel(body: FunnelIn) -> dict[str, Any]:
     within the window of the first.
     """
     seconds = seconds_of(body.window, "window")
-    if body.breakdown and not sees_values():
-        raise Forbidden("Values of properties are for analysts.")
+    need_analyst(body.breakdown, BY_VALUE)
+    need_analyst(any(step.metadata for step in body.steps), CONDITIONS)
     span = range_in(body)
     with opened(span.start) as (source, snapshot):
         return of_range(span, snapshot, funnels.report(source, body, window_of(span), seconds))
@@ -155,19 +166,20 @@ def get_properties(query: PropertiesQuery) -> dict[str, Any]:
     span = range_of(query, datetime.now(UTC))
     with opened(span.start) as (source, snapshot):
         types = list(dict.fromkeys(query.event_type))
-        items = properties(source, types, window_of(span), with_values=sees_values())
+        items = properties(source, types, window_of(span))
         return of_range(span, snapshot, {"items": items})
 
 
 @routes.get("/breakdown")
 @requires(*READERS)
-@api(query=BreakdownQuery, answers={200: Breakdown}, errors=(Unavailable,), etag=True)
+@api(query=BreakdownQuery, answers={200: Breakdown}, errors=(Forbidden, Unavailable), etag=True)
 def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
     """Break an event type down by the values of a key.
 
-    Filters: metadata.<key>=<value>. Viewers see how many events each value has, not which
-    value it is, nor what its numbers sum up to.
+    Filters: metadata.<key>=<value>, for analysts. Viewers see how many events each value has,
+    not which value it is, nor what its numbers sum up to.
     """
+    need_analyst(query.metadata, CONDITIONS)
     span = range_of(query, datetime.now(UTC))
     measure = query.measure or query.key
     with opened(span.start) as (source, snapshot):
@@ -179,15 +191,7 @@ def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
             measure=measure,
             filters={key: [text] for key, text in query.metadata.items()},
             most=query.limit,
+            by_value=sees_values(),
         )
-        shown = found if sees_values() else without_values(found)
         head = {"event_type": query.event_type, "key": query.key, "measure": measure}
-        return of_range(span, snapshot, {**head, **shown})
-
-
-def without_values(found: dict[str, Any]) -> dict[str, Any]:
-    """Returns the breakdown with what a viewer may know."""
-    counted = ("count", "unique_users")
-    items = [{"value": None, **{name: each[name] for name in counted}} for each in found["items"]]
-    other = {name: found["other"][name] for name in ("values", *counted)}
-    return {**found, "items": items, "other": other}
+        return of_range(span, snapshot, {**head, **found})

@@ -10,10 +10,15 @@ from analytics_app.schemas.events import EventType
 from analytics_app.schemas.reports import RangeQuery
 from chassis.pagination import PageQuery
 from chassis.schema import Model, Timestamp
+from chassis.visibility import OnlyFor
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 ValueIn = str | int | float | bool
 Wanted = ValueIn | Annotated[list[ValueIn], Field(min_length=1, max_length=50)]
+# What a property holds, and what is computed from it; how often it does is for everybody.
+ANALYSTS = OnlyFor("events:read")
+Text = Annotated[str | None, ANALYSTS]
+Number = Annotated[float | None, ANALYSTS]
 DurationText = Annotated[str, StringConstraints(max_length=20)]
 Duration = Annotated[
     int | DurationText,
@@ -25,11 +30,14 @@ class FunnelStep(Model):
     """An event of the type; every named property must spell its value, or one of several."""
 
     event_type: EventType
-    metadata: dict[Key, Wanted] = Field({}, max_length=10)
+    metadata: dict[Key, Wanted] = Field({}, max_length=10, description="for analysts")
 
 
 class FunnelIn(Model):
-    """2 to 8 steps in order, all within `window` of the first; viewers can't break down."""
+    """2 to 8 steps in order, all within `window` of the first.
+
+    Conditions on properties, and a breakdown, are for analysts.
+    """
 
     steps: list[FunnelStep] = Field(min_length=2, max_length=8)
     window: Duration = "7d"
@@ -63,7 +71,7 @@ class FunnelStepOut(Model):
 class FunnelGroup(Model):
     """The funnel of those whose first step had the value; `other` is for all further values."""
 
-    value: str | None
+    value: Text
     other: bool
     steps: list[FunnelStepOut]
 
@@ -198,7 +206,7 @@ class Property(Model):
     unique_users: int
     types: dict[str, int]
     distinct_values: int
-    samples: list[str] | None
+    samples: Annotated[list[str] | None, ANALYSTS]
 
 
 class Properties(Answer):
@@ -224,16 +232,16 @@ class BreakdownFigures(Model):
 
     count: int
     unique_users: int
-    sum: float | None = None
-    average: float | None = None
-    median: float | None = None
-    p95: float | None = None
+    sum: Number = None
+    average: Number = None
+    median: Number = None
+    p95: Number = None
 
 
 class BreakdownItem(BreakdownFigures):
-    """One value, as text; null for viewers, who see how many and not what."""
+    """One value, as text."""
 
-    value: str | None
+    value: Text
 
 
 class BreakdownRest(BreakdownFigures):

@@ -127,6 +127,52 @@ def test_viewers_see_how_many_and_not_which_values(shop: Platform) -> None:
     assert "pro" not in re.findall(r"\w+", words)
 
 
+CONDITION = "/properties?of=purchase&key=plan&where=plan%3Dpro"
+
+
+@pytest.mark.parametrize("path", [FUNNEL, CONDITION])
+def test_a_report_with_a_condition_tells_viewers_that_it_is_for_analysts(
+    shop: Platform, path: str
+) -> None:
+    for answer in (shop.person("vic").get(path), shop.person("vic").fragment(path)):
+        assert "Conditions on properties are for analysts" in text_of(answer)
+        assert 'value="plan=pro"' in answer.text, "the form stays, to take it off"
+    assert shop.person("vic").get(path).status_code == 403
+    assert shop.admin.get(path).status_code == 200
+
+
+def test_viewers_are_not_offered_conditions(shop: Platform) -> None:
+    for path in ("/funnels", "/properties?of=purchase"):
+        assert 'name="where' not in shop.person("vic").get(path).text
+        assert 'name="where' in shop.admin.get(path).text
+
+
+# One question with something for each page: what is no page's own is passed over.
+QUESTIONS = (
+    "",
+    "step1=signup&step2=cart",
+    "step1=signup&where1=plan%3Dpro&step2=cart&by=plan&stopped=2",
+    "of=purchase&key=plan&measure=price&start_at=cart&interval=week&range=7d",
+    "of=purchase&key=plan&where=plan%3Dpro",
+    "of=%00&key=%F0%9F%98%80&start_at=%22&tz=nowhere&cursor=x&stopped=9",
+)
+
+
+@pytest.mark.parametrize("role", ["viewer", "analyst", "admin"])
+def test_no_page_or_download_fails_for_any_role(shop: Platform, role: str) -> None:
+    person = shop.admin if role == "admin" else shop.person(role, role)
+    wrong = []
+    for rule in shop.app.url_map.iter_rules():
+        if "GET" not in (rule.methods or ()) or rule.endpoint.endswith("static"):
+            continue
+        path = re.sub(r"<[^>]*>", "1", rule.rule)
+        for question in QUESTIONS:
+            for answer in (person.get(f"{path}?{question}"), person.fragment(f"{path}?{question}")):
+                if answer.status_code >= 500:
+                    wrong.append((path, question, answer.status_code))
+    assert wrong == []
+
+
 def test_live_answers_204_while_nothing_is_newer(shop: Platform) -> None:
     page = shop.admin.get("/live")
     cursor = re.search(r"cursor=(\w+)", page.text)
@@ -142,7 +188,8 @@ def test_live_answers_204_while_nothing_is_newer(shop: Platform) -> None:
 def test_a_saved_report_leads_back_to_what_was_saved(shop: Platform) -> None:
     vic = shop.person("vic")
     form = {"name": "To purchase", "report": "funnels", "query": FUNNEL.partition("?")[2]}
-    assert vic.submit("/saved-reports", form, FUNNEL).status_code == 303
+    plain = FUNNEL.partition("&where")[0]
+    assert vic.submit("/saved-reports", form, plain).status_code == 303
     listed = shop.admin.get("/saved-reports")
     assert "To purchase" in text_of(listed)
     found = re.search(r'href="(/saved-reports/\d+)"', listed.text)
