@@ -22,7 +22,8 @@ hex() { openssl rand -hex 32; }
 
 for name in users_db_admin_password users_db_password users_db_replication_password \
             analytics_db_admin_password analytics_db_password analytics_db_replication_password \
-            redis_password grafana_password \
+            redis_users_password redis_analytics_password redis_dashboard_password \
+            grafana_password \
             users_secret_key analytics_secret_key dashboard_secret_key client_address_secret; do
     hex | write "$name"
 done
@@ -34,5 +35,8 @@ url() { # SERVICE HOST
 url users user-db | write users_database_url
 url analytics analytics-db | write analytics_database_url
 url analytics analytics-replica | write analytics_replica_url
-printf 'redis://:%s@redis:6379/0\n' "$(cat "$folder/redis_password")" | write redis_url
+for app in users analytics dashboard; do
+    printf 'redis://footfall-%s:%s@redis:6379/0\n' "$app" "$(cat "$folder/redis_${app}_password")" |
+        write "${app}_redis_url"
+done
 echo "Secrets stand in $folder"

