@@ -10,8 +10,10 @@ from collections.abc import Callable
 from flask import Flask
 
 from analytics_app import cli, engines
+from analytics_app.admission import Admission, Limits
 from analytics_app.behaviour.turns import Turns
 from analytics_app.config import AnalyticsSettings
+from analytics_app.dialects.rows import PartitionLimits
 from analytics_app.engines import REPLICA
 from analytics_app.fast_lane import FastLane
 from analytics_app.ingest import Ingest
@@ -91,9 +93,24 @@ def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
         outage,
         lanes=settings.ingest_pool_size,
         timeout=settings.ingest_timeout_ms / 1000,
+        partitions=PartitionLimits(
+            settings.max_partitions_per_request, settings.max_partitions_by_users_a_day
+        ),
     )
     ingest = Ingest(
-        Intake(settings.secret_key.get_secret_value()), Store(lookups, writers), Results()
+        Intake(settings.secret_key.get_secret_value()),
+        Admission(lookups, limits_of(settings)),
+        Store(lookups, writers),
+        Results(),
     )
     turns = Turns(writers.busyness.share)
     return Services(settings, ingest, Readers(db), KeyRing(lookups, outage), turns)
+
+
+def limits_of(settings: AnalyticsSettings) -> Limits:
+    return Limits(
+        types=settings.max_event_types,
+        types_per_user=settings.max_event_types_per_user,
+        types_by_users=settings.max_event_types_by_users,
+        events_per_user_a_day=settings.max_events_per_user_a_day,
+    )

@@ -29,3 +29,20 @@ class AnalyticsSettings(Settings):
     report_timeout_ms: int = Field(10_000, ge=100)
     ingest_pool_size: int = Field(2, ge=1, le=20, description="for each worker process")
     ingest_timeout_ms: int = Field(1_500, ge=100, le=10_000)
+    max_event_types: int = Field(2_000, ge=10, description="in the installation")
+    max_event_types_per_user: int = Field(
+        20, ge=0, description="new ones by one account without events:write"
+    )
+    max_event_types_by_users: int = Field(200, ge=0, description="by all of these together")
+    max_events_per_user_a_day: int = Field(
+        10_000, ge=1, description="of one account without events:write"
+    )
+    max_partitions_per_request: int = Field(12, ge=1)
+    max_partitions_by_users_a_day: int = Field(
+        12, ge=0, description="for all accounts without events:write together"
+    )
+    max_buckets: int = Field(3_000, ge=1, description="in one series")
+    max_types_listed: int = Field(50, ge=1, description="the largest; the rest is one `other`")
+    max_saved_reports: int = Field(2_000, ge=1)
+    max_annotations: int = Field(10_000, ge=1)
+    max_api_keys: int = Field(1_000, ge=1)

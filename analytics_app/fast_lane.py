@@ -127,6 +127,8 @@ class FastLane:
             row = self.ingest.single(event, sender)
         except Problem:
             return None
+        if not self.ingest.admission.is_free(row, sender):
+            return None
         request_id = telemetry.request_id(fields.get(b"x-request-id", b"").decode())
         return Plain(caller, row, event.get("metadata") or {}, request_id, begun)
 

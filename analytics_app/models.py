@@ -119,6 +119,32 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
+class EventType(Base):
+    """A type of which events may be stored; no event is of a type that has no row here.
+
+    `created_by` is the account that made it without `events:write`, 0 once that account was
+    deleted, else null. While it is `erasing`, no event of it is taken.
+    """
+
+    __tablename__ = "event_types"
+
+    event_type: Mapped[str] = mapped_column(String(100), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    created_by: Mapped[int | None] = mapped_column(BigInteger)
+    erasing: Mapped[bool]
+
+
+class DailyUse(Base):
+    """How much of a daily limit is used up: by one account, or by all together (actor 0)."""
+
+    __tablename__ = "daily_use"
+
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    what: Mapped[str] = mapped_column(String(20), primary_key=True)
+    actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    used: Mapped[int]
+
+
 class AuditEntry(Base):
     """Who made or deleted a key, exported or erased; rows are never changed or deleted.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
-from analytics_app.dialects.rows import Row
+from analytics_app.dialects.rows import Row, Stored
 from analytics_app.listing import answered
 from analytics_app.models import Bookkeeping, Event, Tombstone
 from analytics_app.writers import Writers
+from chassis.errors import FieldError
 
 
 @dataclass(slots=True)
@@ -31,13 +33,21 @@ class Store:
         self.engine = engine
         self.writers = writers
 
-    def together(self, rows: Sequence[Row], since: float) -> list[int | None]:
-        """Stores single events in one transaction; returns each number, None if it stayed out."""
-        return self.writers.together(rows, since)
+    def one(self, row: Row, *, trusted: bool) -> Stored:
+        """Stores one event; returns its number, or that it stayed out."""
+        return self.writers.together([row], time.monotonic(), trusted=trusted)
 
-    def many(self, rows: Sequence[Row]) -> Sequence[int]:
-        """Stores the sorted rows; returns the positions of those that stayed out."""
-        return self.writers.many(rows) if rows else []
+    def together(self, rows: Sequence[Row], since: float) -> list[int | None]:
+        """Stores programs' single events in one transaction.
+
+        Returns each one's number, None if it stayed out.
+        """
+        stored = self.writers.together(rows, since)
+        return [stored.ids.get(position) for position in range(len(rows))]
+
+    def many(self, rows: Sequence[Row], *, trusted: bool) -> Stored:
+        """Stores the sorted rows; returns which of them stayed out."""
+        return self.writers.many(rows, trusted=trusted)
 
     def refusals(self, rows: Sequence[Row]) -> list[Refusal]:
         """Returns for each row that stayed out why it did."""
@@ -47,6 +57,16 @@ class Store:
             dropped = connection.scalars(select(Bookkeeping.dropped_before)).one()
             erased = tombstones(connection, {row.actor for row in rows})
         return [refusal(row, dropped, erased.get(row.actor)) for row in rows]
+
+    def no_partition(self, *, trusted: bool) -> FieldError:
+        """Returns what to say of an event for which no partition may be made."""
+        limits = self.writers.partitions[trusted]
+        if trusted:
+            said = f"one request makes at most {limits.a_request} (MAX_PARTITIONS_PER_REQUEST)"
+            return FieldError("created_at", f"needs a further partition, and {said}: send it again")
+        said = f"accounts without events:write have at most {limits.a_day} made in a UTC day"
+        name = "(MAX_PARTITIONS_BY_USERS_A_DAY)"
+        return FieldError("created_at", f"needs a further partition, and {said} {name}")
 
     def stored_like(self, row: Row) -> dict[str, Any] | None:
         """Returns the stored event of the row's identity; None if it was erased just now."""

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from analytics_app import dialects
-from analytics_app.dialects.rows import Row, Stored
+from analytics_app.dialects.rows import PartitionLimits, Row, Stored
 from analytics_app.outage import Outage, not_answering
 from chassis.errors import Unavailable
 
@@ -55,10 +55,20 @@ class Busyness:
 class Writers:
     """Stores rows through a few lanes; nobody waits longer than `timeout` seconds for one."""
 
-    def __init__(self, engine: Engine, outage: Outage, *, lanes: int, timeout: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        outage: Outage,
+        *,
+        lanes: int,
+        timeout: float,
+        partitions: PartitionLimits,
+    ) -> None:
         self.engine = engine
         self.outage = outage
         self.timeout = timeout
+        # What programs may have made, and what people may, who share a day's number.
+        self.partitions = {True: PartitionLimits(partitions.a_request), False: partitions}
         self.zone: str | None = None
         self.under_way: dict[object, float] = {}
         self.busyness = Busyness()
@@ -70,19 +80,19 @@ class Writers:
     def dialect(self) -> ModuleType:
         return dialects.of(self.engine)
 
-    def many(self, rows: Sequence[Row]) -> Sequence[int]:
-        """Stores the sorted rows in one statement; returns the positions that stayed out."""
+    def many(self, rows: Sequence[Row], *, trusted: bool) -> Stored:
+        """Stores the sorted rows in one statement; numbers none of them."""
         deadline = time.monotonic() + self.timeout
-        return self.store(rows, deadline, numbered=False).refused
+        return self.store(rows, deadline, numbered=False, trusted=trusted)
 
-    def together(self, rows: Sequence[Row], since: float) -> list[int | None]:
-        """Stores single events in one statement; returns each one's number, None for a repeat.
+    def together(self, rows: Sequence[Row], since: float, *, trusted: bool = True) -> Stored:
+        """Stores single events in one statement, and numbers them; repeats are refused.
 
         Raises Unavailable when the timeout has passed `since`, and at once where others have
         waited for long: who comes behind them would wait longer than anybody may.
         """
         with self.patience():
-            return self.numbers(rows, since + self.timeout)
+            return self.numbered(rows, since + self.timeout, trusted)
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -98,38 +108,46 @@ class Writers:
         finally:
             del self.under_way[mark]
 
-    def numbers(self, rows: Sequence[Row], deadline: float) -> list[int | None]:
+    def numbered(self, rows: Sequence[Row], deadline: float, trusted: bool) -> Stored:
         places: dict[tuple[object, ...], int] = {}
         for position, row in enumerate(rows):
             places.setdefault(row[:3], position)
         order = sorted(places.values(), key=lambda position: rows[position][:3])
-        stored = self.store([rows[position] for position in order], deadline, numbered=True)
-        numbers: list[int | None] = [None] * len(rows)
-        for place, number in stored.ids.items():
-            numbers[order[place]] = number
-        return numbers
+        some = [rows[position] for position in order]
+        return self.store(some, deadline, numbered=True, trusted=trusted).at(order)
 
-    def store(self, rows: Sequence[Row], deadline: float, *, numbered: bool) -> Stored:
+    def store(
+        self, rows: Sequence[Row], deadline: float, *, numbered: bool, trusted: bool
+    ) -> Stored:
         """Stores the rows; raises Unavailable when the database doesn't answer in time."""
         begun = time.monotonic()
         try:
-            return self.stored(rows, deadline, numbered)
+            return self.stored(rows, deadline, numbered, self.partitions[trusted])
         finally:
             self.busyness.add(time.monotonic() - begun)
 
-    def stored(self, rows: Sequence[Row], deadline: float, numbered: bool) -> Stored:
+    def stored(
+        self, rows: Sequence[Row], deadline: float, numbered: bool, limits: PartitionLimits
+    ) -> Stored:
         with self.lane(deadline) as lane:
-            outcome = self.attempt(lane, rows, numbered, deadline)
+            outcome = self.attempt(lane, rows, numbered, limits, deadline)
             if len(outcome.refused) == len(rows) and self.zone_changed(lane, deadline):
-                outcome = self.attempt(lane, rows, numbered, deadline)
+                outcome = self.attempt(lane, rows, numbered, limits, deadline)
             return outcome
 
-    def attempt(self, lane: Lane, rows: Sequence[Row], numbered: bool, deadline: float) -> Stored:
+    def attempt(
+        self,
+        lane: Lane,
+        rows: Sequence[Row],
+        numbered: bool,
+        limits: PartitionLimits,
+        deadline: float,
+    ) -> Stored:
         if self.zone is None:
             self.zone_changed(lane, deadline)
         slot = self.dialect.KEPT_SLOT + 1 + (os.getpid() + lane.slot) % self.dialect.SLOTS
         stored: Stored = self.dialect.store(
-            lane.connection, rows, self.zone, slot, numbered, deadline
+            lane.connection, rows, self.zone, slot, numbered, limits, deadline
         )
         return stored
 

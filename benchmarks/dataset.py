@@ -34,6 +34,10 @@ FROM events GROUP BY 1, 2
 DAY_COUNTS = """
 INSERT INTO counts_day SELECT quarter / 96, event_type, 0, sum(count) FROM counts GROUP BY 1, 2
 """
+TYPES = """
+INSERT INTO event_types (event_type, created_at, erasing)
+SELECT DISTINCT event_type, now(), false FROM counts_day ON CONFLICT DO NOTHING
+"""
 PRESENCE = """
 INSERT INTO presence
 SELECT quarter / 96, actor,
@@ -61,7 +65,7 @@ def fill(url: str, events: int) -> int:
             day = first_day() + timedelta(days=number)
             given = {"day": day, "people": PEOPLE, "each": each, "number": number}
             cursor.execute(EVENTS, given)
-        for statement in (COUNTS, DAY_COUNTS, PRESENCE, "VACUUM ANALYZE"):
+        for statement in (COUNTS, DAY_COUNTS, PRESENCE, TYPES, "VACUUM ANALYZE"):
             cursor.execute(statement)
         cursor.execute("SELECT count(*) FROM events")
         found = cursor.fetchone()

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from analytics_app.dialects.rows import PartitionLimits
+from analytics_app.zones import EPOCH
+
 Execute = Callable[[str], list[tuple[Any, ...]]]
 
 LOCK = 7_041_776_002  # any constant: whoever makes or drops a partition holds it
@@ -23,6 +26,7 @@ SELECT c.relname, pg_get_expr(c.relpartbound, c.oid), greatest(c.reltuples, 0)::
 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'events'::regclass
 """
+UNLIMITED = PartitionLimits(1_000_000)
 DROPPED = "SELECT dropped_before FROM bookkeeping"
 
 
@@ -55,29 +59,61 @@ def month_after(month: datetime) -> datetime:
     return month_of(month + timedelta(days=32))
 
 
-def ensure(execute: Execute, moments: Iterable[datetime]) -> None:
-    """Makes the partitions that hold the moments, where none does; in one transaction.
+def ensure(
+    execute: Execute, moments: Iterable[datetime], limits: PartitionLimits = UNLIMITED
+) -> set[datetime]:
+    """Makes the partitions that hold the moments, where none does, each in a transaction.
 
-    Nothing is made for what retention has dropped. New partitions are attached, which
-    lets readers and writers of the others go on.
+    Nothing is made for what retention has dropped. New partitions are attached, which lets
+    readers and writers of the others go on. Returns the moments that stay without one
+    because of the limits.
     """
+    dropped, there = execute(DROPPED)[0][0], existing(execute)
+    room, left = limits.a_request, set()
+    for moment in sorted(moments):
+        if covered(there, moment) or (dropped and moment < dropped):
+            continue
+        if room and make(execute, moment, limits.a_day):
+            there, room = existing(execute), room - 1
+        else:
+            room = 0
+            left.add(moment)
+    return left
+
+
+def covered(there: Iterable[Partition], moment: datetime) -> bool:
+    return any(each.start <= moment < each.end for each in there)
+
+
+def make(execute: Execute, moment: datetime, a_day: int | None) -> bool:
+    """Makes the partition that holds the moment; returns False if the day's are used up."""
     execute("BEGIN")
     try:
         execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-        dropped = execute(DROPPED)[0][0]
-        there = existing(execute)
-        for moment in sorted(moments):
-            if any(each.start <= moment < each.end for each in there):
-                continue
-            if dropped is None or moment >= dropped:
-                made = around(moment, there, dropped)
-                attach(execute, made)
-                there.append(made)
+        dropped, there = execute(DROPPED)[0][0], existing(execute)
+        needed = not covered(there, moment) and (dropped is None or moment >= dropped)
+        may = not needed or a_day is None or uses_one(execute, a_day)
+        if needed and may:
+            attach(execute, around(moment, there, dropped))
         execute("COMMIT")
+        return may
     except BaseException:
         with contextlib.suppress(Exception):  # a connection that is gone has rolled back
             execute("ROLLBACK")
         raise
+
+
+def uses_one(execute: Execute, a_day: int) -> bool:
+    """Counts one of the partitions that may be made today; returns False if none is left."""
+    day = datetime.now(UTC).date().toordinal() - EPOCH
+    # Whole numbers alone are written into the SQL.
+    used = execute(
+        "INSERT INTO daily_use AS u (day, what, actor, used) "  # nosec B608
+        f"SELECT {day}, 'partitions', 0, 1 WHERE {a_day} > 0 "
+        "ON CONFLICT (day, what, actor) DO UPDATE SET used = u.used + 1 "
+        f"WHERE u.used < {a_day} RETURNING used"
+    )
+    return bool(used)
 
 
 def around(moment: datetime, there: list[Partition], dropped: datetime | None) -> Partition:

@@ -27,7 +27,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import scoped_session
 
 from analytics_app.dialects import partitions
-from analytics_app.dialects.rows import Row, Stored
+from analytics_app.dialects.rows import PartitionLimits, Row, Stored
 from analytics_app.zones import QUARTER_US, day_number, microseconds
 from chassis.patience import wait_until
 
@@ -46,7 +46,10 @@ OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c e
 STORE = """
 WITH input AS (
     SELECT i.actor, TIMESTAMPTZ 'epoch' + i.time * INTERVAL '1 microsecond' AS created_at,
-           i.event_id, i.event_type, i.user_id, i.metadata, i.position
+           i.event_id, i.event_type, i.user_id, i.metadata, i.position,
+           EXISTS (
+               SELECT FROM event_types t
+               WHERE t.event_type = i.event_type AND NOT t.erasing OFFSET 0) AS registered
     FROM unnest(
         $1::bigint[], $2::bigint[], $3::uuid[],
         string_to_array($4, E'\\n'), $5::bigint[], string_to_array($6, E'\\n')
@@ -55,7 +58,7 @@ WITH input AS (
     INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
     SELECT i.actor, i.created_at, i.event_id, i.event_type, i.user_id, i.metadata::json
     FROM input i
-    WHERE (SELECT b.reporting_zone = $10 FROM bookkeeping b)
+    WHERE i.registered AND (SELECT b.reporting_zone = $10 FROM bookkeeping b)
       AND i.created_at >= (SELECT coalesce(b.dropped_before, '-infinity') FROM bookkeeping b)
       AND NOT EXISTS (
           SELECT FROM tombstones t
@@ -102,7 +105,8 @@ WITH input AS (
 """
 TYPES = "(text, text, text, text, text, text, smallint, text, text, text)"
 KNOWN = "SELECT i.position, c.id FROM claimed c JOIN input i USING (actor, created_at, event_id)"
-COUNT = "SELECT 0, count(*) FROM claimed"
+UNREGISTERED = "SELECT i.position, NULL FROM input i WHERE NOT i.registered"
+COUNT = f"SELECT 0, count(*) FROM claimed UNION ALL {UNREGISTERED}"  # noqa: S608  # nosec B608
 # Which rows were claimed matters only when some were not.
 DETAILS = f"{KNOWN} WHERE (SELECT count(*) FROM claimed) < $11::int"  # noqa: S608  # nosec B608
 
@@ -111,7 +115,7 @@ ALL_NEW = STORE.replace("ON CONFLICT DO NOTHING", "", 1)
 BULK_TYPES = f"{TYPES[:-1]}, int)"
 
 PREPARE = (
-    f"PREPARE store_numbered {TYPES} AS {STORE} {KNOWN};"
+    f"PREPARE store_numbered {TYPES} AS {STORE} {KNOWN} UNION ALL {UNREGISTERED};"
     f"PREPARE store_new {BULK_TYPES} AS {ALL_NEW} {COUNT} UNION ALL {DETAILS};"
     f"PREPARE store_bulk {BULK_TYPES} AS {STORE} {COUNT} UNION ALL {DETAILS}"
 )
@@ -163,19 +167,30 @@ def kept_zone(connection: Any, deadline: float) -> str:
 
 
 def store(
-    connection: Any, rows: Sequence[Row], zone: str, slot: int, numbered: bool, deadline: float
+    connection: Any,
+    rows: Sequence[Row],
+    zone: str,
+    slot: int,
+    numbered: bool,
+    limits: PartitionLimits,
+    deadline: float,
 ) -> Stored:
     """Stores and counts the rows in one statement, committed when it returns.
 
     The rows must be sorted and without repeats; `zone` is the one counts_day is kept in:
     if it is another by now, all rows come back as refused. Partitions that are missing
-    are made.
+    are made, within the limits, and kept whatever becomes of the rows.
     """
     try:
         return stored(connection, rows, zone, slot, numbered, deadline)
     except psycopg2.errors.CheckViolation:  # no partition holds one of the rows
-        partitions.ensure(executor(connection, deadline), {row.created_at for row in rows})
-        return stored(connection, rows, zone, slot, numbered, deadline)
+        moments = {row.created_at for row in rows}
+        left = partitions.ensure(executor(connection, deadline), moments, limits)
+        housed = [n for n, row in enumerate(rows) if row.created_at not in left]
+        homeless = [n for n, row in enumerate(rows) if row.created_at in left]
+        some = [rows[n] for n in housed]
+        outcome = stored(connection, some, zone, slot, numbered, deadline) if some else Stored()
+        return outcome.at(housed, homeless)
 
 
 def stored(
@@ -230,16 +245,21 @@ def array(values: Iterable[Any]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
 
 
-def numbered_outcome(found: list[tuple[int, int]], given: int) -> Stored:
-    ids = {position - 1: number for position, number in found}
-    return Stored(ids, [position for position in range(given) if position not in ids])
+def numbered_outcome(found: list[tuple[int, int | None]], given: int) -> Stored:
+    ids = {position - 1: number for position, number in found if number is not None}
+    return Stored(ids, [each for each in range(given) if each not in ids], unregistered(found))
 
 
-def bulk_outcome(found: list[tuple[int, int]], given: int) -> Stored:
-    stored = {position - 1 for position, _ in found if position}
+def bulk_outcome(found: list[tuple[int, int | None]], given: int) -> Stored:
+    stored = {position - 1 for position, number in found if position and number is not None}
     if not stored and (0, given) in found:
         return Stored()
-    return Stored(refused=[position for position in range(given) if position not in stored])
+    refused = [position for position in range(given) if position not in stored]
+    return Stored(refused=refused, unregistered=unregistered(found))
+
+
+def unregistered(found: list[tuple[int, int | None]]) -> list[int]:
+    return [position - 1 for position, number in found if number is None]
 
 
 SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -303,6 +323,14 @@ def wait_out(session: scoped_session[Any], transaction: str) -> None:
 def lock_table(connection: Connection, name: str) -> None:
     """Keeps writers out of a table until the transaction ends; readers go on."""
     connection.execute(text(f"LOCK TABLE {name} IN EXCLUSIVE MODE"))
+
+
+REGISTERING = 7_041_776_004  # any constant: whoever adds event types holds it
+
+
+def one_at_a_time(connection: Connection) -> None:
+    """Keeps others from adding event types until the transaction ends."""
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({REGISTERING})"))
 
 
 def prepare_partitions(engine: Engine, moments: Iterable[datetime]) -> None:

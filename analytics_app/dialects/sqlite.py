@@ -28,7 +28,7 @@ from sqlalchemy.dialects.sqlite import insert as insert
 from sqlalchemy.orm import scoped_session
 
 from analytics_app.dialects.partitions import month_of
-from analytics_app.dialects.rows import Row, Stored
+from analytics_app.dialects.rows import PartitionLimits, Row, Stored
 from analytics_app.models import Event
 from analytics_app.zones import QUARTERS_A_DAY, day_number, quarter_of
 from chassis.database import transaction
@@ -41,6 +41,7 @@ INSERT = """
 INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+REGISTERED = "SELECT 1 FROM event_types WHERE event_type = ? AND NOT erasing"
 COUNT = """
 INSERT INTO counts (quarter, event_type, slot, count) VALUES (?, ?, ?, ?)
 ON CONFLICT (quarter, event_type, slot) DO UPDATE SET count = count + excluded.count
@@ -86,7 +87,13 @@ def kept_zone(connection: Any, _deadline: float) -> str:
 
 
 def store(
-    connection: Any, rows: Sequence[Row], zone: str, slot: int, numbered: bool, _deadline: float
+    connection: Any,
+    rows: Sequence[Row],
+    zone: str,
+    slot: int,
+    _numbered: bool,
+    _limits: PartitionLimits,
+    _deadline: float,
 ) -> Stored:
     """Stores and counts the rows in one transaction, committed when it returns.
 
@@ -105,19 +112,24 @@ def store(
 
 
 def stored(cursor: Any, rows: Sequence[Row], zone: str, slot: int) -> Stored:
-    may_enter = door(cursor, rows, zone)
-    outcome = Stored(refused=[])
-    claimed = []
+    known, may_enter = registered(cursor, rows), door(cursor, rows, zone)
+    refused, ids, claimed = [], {}, []
     for position, row in enumerate(rows):
-        if may_enter(row) and claim(cursor, row):
-            outcome.ids[position] = cursor.lastrowid
+        if row.event_type in known and may_enter(row) and claim(cursor, row):
+            ids[position] = cursor.lastrowid
             claimed.append(row)
         else:
-            outcome.refused.append(position)  # type: ignore[attr-defined]
+            refused.append(position)
     count(cursor, claimed, ZoneInfo(zone), slot)
     mark_presence(cursor, claimed)
     mark_late(cursor, claimed)
-    return outcome
+    return Stored(ids, refused, [n for n in refused if rows[n].event_type not in known])
+
+
+def registered(cursor: Any, rows: Sequence[Row]) -> set[str]:
+    """Returns those of the rows' event types that are registered."""
+    types = {row.event_type for row in rows}
+    return {each for each in types if cursor.execute(REGISTERED, (each,)).fetchone()}
 
 
 def door(cursor: Any, rows: Sequence[Row], zone: str) -> Any:
@@ -212,6 +224,10 @@ def wait_out(_session: scoped_session[Any], _transaction: str) -> None:
 
 
 def lock_table(_connection: Connection, _name: str) -> None:
+    """Does nothing: a write transaction keeps all others out."""
+
+
+def one_at_a_time(_connection: Connection) -> None:
     """Does nothing: a write transaction keeps all others out."""
 
 

@@ -16,6 +16,8 @@ from analytics_app.listing import Filter
 from analytics_app.models import db
 from analytics_app.ranges import moment, zone_of
 from analytics_app.schemas.events import (
+    MAX_USER_ID,
+    MAX_VISITOR_ID,
     BatchIn,
     BatchOut,
     DateRangeQuery,
@@ -93,6 +95,7 @@ def batch_answer(accepted: int, fates: list[Fate]) -> dict[str, Any]:
         "accepted": accepted,
         "duplicates": statuses.count("duplicate"),
         "rejected": statuses.count("rejected"),
+        "erased": statuses.count("erased"),
         "results": [
             {
                 "index": fate.index,
@@ -141,10 +144,17 @@ def day(text: str, field: str, plus: int = 0) -> str:
 @api(query=UserEventsQuery, answers={200: EventPage}, errors=(Forbidden,), etag=True)
 def list_events_of_user(user_id: int, query: UserEventsQuery) -> dict[str, Any]:
     """List one user's events, newest first: one's own, or anybody's for analysts."""
-    found = caller()
+    found, user_id = caller(), account_id(user_id)
     if found.user_id != user_id and not found.may("events:read"):
         raise Forbidden("You may see your own events only.")
     return page(query, filter_of(query, user_id, {}))
+
+
+def account_id(user_id: int) -> int:
+    """Returns the id from a path; raises Invalid where no account's can be that large."""
+    if user_id > MAX_USER_ID:
+        raise Invalid([FieldError("user_id", f"must be at most {MAX_USER_ID}")])
+    return user_id
 
 
 def filter_of(query: UserEventsQuery, actor: int | None, metadata: dict[str, str]) -> Filter:
@@ -169,7 +179,7 @@ def erase_user(user_id: int) -> dict[str, int]:
     ever when the users service asks, which it does for deleted accounts.
     """
     for_ever = caller().kind == "service"
-    return {"erased": erase(db, user_id, datetime.now(UTC), for_ever=for_ever)}
+    return {"erased": erase(db, account_id(user_id), datetime.now(UTC), for_ever=for_ever)}
 
 
 @routes.delete("/visitors/<path:visitor_id>/events")
@@ -177,5 +187,7 @@ def erase_user(user_id: int) -> dict[str, int]:
 @api(answers={200: Erased})
 def erase_visitor(visitor_id: str) -> dict[str, int]:
     """Erase all events of a visitor, as of a user."""
+    if len(visitor_id) > MAX_VISITOR_ID:
+        raise Invalid([FieldError("visitor_id", f"must have at most {MAX_VISITOR_ID} characters")])
     actor = services().ingest.intake.visitor(visitor_id)
     return {"erased": erase(db, actor, datetime.now(UTC), for_ever=False)}

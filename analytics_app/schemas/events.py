@@ -8,13 +8,16 @@ from pydantic import ConfigDict, Field, RootModel, StringConstraints, with_confi
 from typing_extensions import TypedDict
 
 from chassis.pagination import PageQuery
-from chassis.schema import FieldProblem, Id, Model, Query, Timestamp
+from chassis.schema import FieldProblem, Model, Query, Timestamp
 
 EventType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
+MAX_USER_ID = 2**62 - 1  # above it are the numbers of people who are no accounts
+UserId = Annotated[int, Field(ge=1, le=MAX_USER_ID)]
 # Judged in intake.py, where the answer can say what a time or UUID must look like.
 TimeText = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 UuidText = Annotated[str, Field(max_length=64, json_schema_extra={"format": "uuid"})]
-VisitorId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+MAX_VISITOR_ID = 64
+VisitorId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_VISITOR_ID)]
 
 
 # A dict and no model: batches are read in half the time.
@@ -23,7 +26,7 @@ class EventIn(TypedDict, total=False):
     """One event to store."""
 
     event_type: Required[EventType]
-    user_id: Id | None
+    user_id: UserId | None
     visitor_id: VisitorId | None
     metadata: dict[str, Any] | None
     event_id: UuidText | None
@@ -75,6 +78,7 @@ class BatchOut(Model):
     accepted: int
     duplicates: int
     rejected: int
+    erased: int
     results: list[BatchResult]
 
 
@@ -111,7 +115,7 @@ class EventsQuery(UserEventsQuery):
 
     prefixed = {"metadata.": "metadata"}
 
-    user_id: Id | None = None
+    user_id: UserId | None = None
     metadata: dict[str, str] = {}
 
 

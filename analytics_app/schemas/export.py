@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from analytics_app.export import Format
-from analytics_app.schemas.events import EventType
-from chassis.schema import Id, Query
+from analytics_app.schemas.events import EventType, UserId
+from chassis.schema import Query
 
 
 class ExportQuery(Query):
@@ -17,4 +17,4 @@ class ExportQuery(Query):
     end: str | None = Field(None, max_length=64, description="exclusive")
     tz: str | None = Field(None, max_length=64, description="an IANA time zone")
     event_type: list[EventType] = []
-    user_id: Id | None = None
+    user_id: UserId | None = None
