@@ -12,7 +12,8 @@ from chassis.database import transaction
 from chassis.errors import FieldError, Invalid, NotFound
 from users_app import audit, clock, names
 from users_app.keys import base64url
-from users_app.models import Invite, Mail, db
+from users_app.mails import put_mail
+from users_app.models import Invite, db
 from users_app.origin import Origin
 from users_app.parts import keyed_digest, parts
 
@@ -34,9 +35,7 @@ def invite(email: str | None, role: str, days: int | None, origin: Origin) -> tu
         db.session.add(made)
         db.session.flush()
         if email:
-            mail = Mail(kind="invite", recipient=email, invite_id=made.id)
-            mail.created_at = mail.due_at = now
-            db.session.add(mail)
+            put_mail("invite", email, invite_id=made.id)
         audit.record("invited", None, origin, invite_id=made.id, role=role)
     return made, code(salt)
 
@@ -61,7 +60,7 @@ def claim(invite_code: str, email: str) -> Invite:
     found = db.session.scalar(query)
     if found is None or found.used_at or found.expires_at <= clock.now():
         raise Invalid([FieldError("invite", "is unknown, used or expired: ask for a new one")])
-    if found.email and names.key(found.email) != names.key(email):
+    if found.email and names.address_key(found.email) != names.address_key(email):
         raise Invalid([FieldError("invite", "was sent to another email address")])
     return found
 

@@ -16,7 +16,8 @@ from chassis.database import transaction
 from chassis.errors import FieldError, Invalid
 from users_app import clock, sessions
 from users_app.accounts import change, find
-from users_app.models import Mail, PasswordReset, User, db
+from users_app.mails import put_mail
+from users_app.models import PasswordReset, User, db
 from users_app.origin import Origin
 from users_app.parts import parts
 
@@ -27,14 +28,15 @@ LIVE_AT_ONCE = 3
 
 def request(email: str) -> None:
     """Queues a reset mail to the address."""
-    now = clock.now()
     with transaction(db.session):
-        mail = Mail(kind="password_reset", recipient=email, created_at=now, due_at=now)
-        db.session.add(mail)
+        put_mail("password_reset", email)
 
 
-def issue(email: str) -> str | None:
-    """Returns a new code for the account of that address, within the transaction, or None."""
+def issue(email: str) -> tuple[str, str] | None:
+    """Returns a new code and the account's own address, within the transaction, or None.
+
+    The code goes there, never to the address that was asked with.
+    """
     account = find.account_by_email(email)
     if account is None or not account.is_active or live_resets(account) >= LIVE_AT_ONCE:
         return None
@@ -42,7 +44,7 @@ def issue(email: str) -> str | None:
     reset = PasswordReset(digest=digest(code), user_id=account.id)
     reset.created_at, reset.expires_at = now, now + LIFE
     db.session.add(reset)
-    return code
+    return code, account.email
 
 
 def revoke(code: str) -> None:

@@ -22,7 +22,7 @@ def new_password(text: str, info: ValidationInfo) -> str:
 
 Email = Annotated[str, Field(max_length=320), AfterValidator(names.email)]
 Username = Annotated[str, Field(max_length=200), AfterValidator(names.username)]
-FullName = Annotated[str, Field(max_length=200), AfterValidator(names.plain_text)]
+FullName = Annotated[str, Field(max_length=200), AfterValidator(names.full_name)]
 NewPassword = Annotated[str, AfterValidator(new_password)]
 # Longer than any that is accepted: a sign-in judges by the hash alone.
 Password = Annotated[str, Field(max_length=1024)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
 from chassis.errors import Unauthenticated
@@ -55,12 +55,16 @@ def sign_in(identifier: str, password: str, origin: Origin) -> Grant:
 
 def credentials(identifier: str) -> Credentials:
     """Returns the account of a username or email, or one of nobody."""
-    wanted = names.key(identifier)
-    query = select(User.id, User.hashed_password).where(
-        or_(User.username_key == wanted, User.email_key == wanted)
-    )
+    query = select(User.id, User.hashed_password).where(has_name(identifier))
     row = db.session.execute(query).first()
     return Credentials(row.id, row.hashed_password) if row else Credentials(NOBODY, None)
+
+
+def has_name(identifier: str) -> ColumnElement[bool]:
+    """Returns the condition for an account's username or email; no username holds an @."""
+    if "@" in identifier:
+        return User.email_key == names.address_key(identifier)
+    return User.username_key == names.key(identifier)
 
 
 def subject(known: Credentials, identifier: str) -> str:

@@ -19,6 +19,8 @@ from users_app.parts import keyed_digest, parts
 
 WINDOW = timedelta(minutes=15)
 FAILURES_PER_ACCOUNT = 10
+# Each sends a notice to the address before: nobody is to be flooded with them.
+EMAIL_CHANGES_PER_ACCOUNT = 3
 
 
 def refuse_hammering(address: str) -> None:
@@ -50,6 +52,15 @@ def forgive(subject: str, address: str) -> None:
     db.session.execute(delete(SignInFailures).where(pair))
     of_address = update(SignInFailures).where(SignInFailures.key == address_key(address))
     db.session.execute(of_address.values(failures=SignInFailures.failures - 1))
+
+
+def count_email_change(account_id: int) -> None:
+    """Raises TooManyRequests for one too many in the window; call it in the change's own."""
+    if add_failure(digest(f"email of account {account_id}")) > EMAIL_CHANGES_PER_ACCOUNT:
+        raise TooManyRequests(
+            f"The email may be changed {EMAIL_CHANGES_PER_ACCOUNT} times in 15 minutes.",
+            retry_after=int(WINDOW.total_seconds()),
+        )
 
 
 def add_failure(key: str) -> int:

@@ -8,9 +8,10 @@ from sqlalchemy import delete, select
 
 from chassis.database import transaction
 from chassis.errors import Conflict, FieldError, Invalid
-from users_app import audit, clock, names, outbox, passwords, sessions
+from users_app import audit, clock, names, outbox, passwords, sessions, throttle
 from users_app.accounts import find
 from users_app.accounts.register import named_conflicts
+from users_app.mails import put_mail
 from users_app.models import PasswordReset, User, db
 from users_app.origin import Origin
 from users_app.parts import parts
@@ -20,7 +21,9 @@ GUARDED = ("role", "is_active")
 
 
 def change_account(user_id: int, changes: dict[str, Any], origin: Origin) -> User:
-    """Sets the given fields; raises NotFound, or Conflict (a name taken, the last admin)."""
+    """Sets the given fields; raises NotFound, Conflict (a name taken, the last
+    admin), or TooManyRequests (a new email again and again).
+    """
     with named_conflicts(), transaction(db.session):
         admins = locked_admins() if any(each in changes for each in GUARDED) else set()
         account = find.locked(user_id)
@@ -36,13 +39,16 @@ def change_account(user_id: int, changes: dict[str, Any], origin: Origin) -> Use
 
 
 def apply(account: User, changed: dict[str, Any], origin: Origin) -> None:
-    role_before = account.role
+    role_before, email_before = account.role, account.email
     for field, value in changed.items():
         setattr(account, field, value)
-    account.email_key, account.username_key = names.key(account.email), names.key(account.username)
+    account.email_key = names.address_key(account.email)
+    account.username_key = names.key(account.username)
     account.search_text = names.search_text(account.username, account.email, account.full_name)
     account.updated_at = clock.now()
     if "email" in changed:
+        throttle.count_email_change(account.id)
+        put_mail("email_changed", email_before)
         void_resets(account.id)
     if "is_active" in changed:
         switch(account, origin)

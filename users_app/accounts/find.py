@@ -29,8 +29,8 @@ def locked(user_id: int) -> User:
 
 
 def account_by_email(email: str) -> User | None:
-    """Returns the account with this address, however it is spelled."""
-    return db.session.scalar(select(User).where(User.email_key == names.key(email)))
+    """Returns the account with this address, in whatever case and form of its domain."""
+    return db.session.scalar(select(User).where(User.email_key == names.address_key(email)))
 
 
 def accounts_before(
@@ -59,16 +59,13 @@ def accounts_before(
 
 def refuse_taken(email: str | None, username: str | None, *, but: int | None = None) -> None:
     """Raises Conflict that names each of the two that another account has."""
-    wanted = {"email": email, "username": username}
-    columns = {"email": User.email_key, "username": User.username_key}
-    taken = []
-    for field, value in wanted.items():
-        if value is None:
-            continue
-        owner = db.session.scalar(select(User.id).where(columns[field] == names.key(value)))
-        if owner is not None and owner != but:
-            taken.append(field)
-    if taken:
+    wanted = {}
+    if email is not None:
+        wanted["email"] = User.email_key == names.address_key(email)
+    if username is not None:
+        wanted["username"] = User.username_key == names.key(username)
+    owners = {field: db.session.scalar(select(User.id).where(has)) for field, has in wanted.items()}
+    if taken := [field for field, owner in owners.items() if owner not in (None, but)]:
         raise conflict(taken)
 
 

@@ -81,7 +81,7 @@ def added(email: str, username: str, hashed: str, full_name: str | None, role: s
     now = clock.now()
     account = User(
         email=email,
-        email_key=names.key(email),
+        email_key=names.address_key(email),
         username=username,
         username_key=names.key(username),
         hashed_password=hashed,

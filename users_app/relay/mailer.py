@@ -7,6 +7,8 @@ import ssl
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email import policy
+from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from pathlib import Path
@@ -16,7 +18,7 @@ from sqlalchemy import select, update
 from chassis import tracing
 from chassis.database import transaction
 from chassis.telemetry import get_logger
-from users_app import clock, invites, resets
+from users_app import clock, invites, names, resets
 from users_app.models import Invite, Mail, db
 from users_app.parts import parts
 from users_app.relay.queue import rows
@@ -42,12 +44,20 @@ def send(mail: Mail) -> None:
     try:
         if letter:
             deliver(letter.message)
-    except (OSError, ValueError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException, NeedsSmtpUtf8) as error:
         if letter and letter.reset_code:
             resets.revoke(letter.reset_code)
-        postpone(mail, type(error).__name__)
+        settle_failure(mail, error)
         return
     remove(mail)
+
+
+def settle_failure(mail: Mail, error: Exception) -> None:
+    """Gives up at once where no later try can do better, else tries again later."""
+    if isinstance(error, NeedsSmtpUtf8):
+        give_up(mail, str(error))
+    else:
+        postpone(mail, type(error).__name__)
 
 
 @tracing.untraced()
@@ -71,6 +81,10 @@ def claim() -> list[Mail]:
     return claimed
 
 
+class NeedsSmtpUtf8(Exception):
+    """The address can't be told to this mail server, today or tomorrow."""
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A mail ready to go; a reset's code dies with a letter that could not be sent."""
@@ -81,18 +95,22 @@ class Letter:
 
 def composed(mail: Mail) -> Letter | None:
     """Returns what to send, or None if there is nobody to send it to."""
-    if mail.kind == "invite":
-        return invitation(mail)
+    kinds = {"invite": invitation, "email_changed": change_notice}
+    return kinds.get(mail.kind, reset_letter)(mail)
+
+
+def reset_letter(mail: Mail) -> Letter | None:
     with transaction(db.session):
-        code = resets.issue(mail.recipient)
-    if code is None:
+        issued = resets.issue(mail.recipient)
+    if issued is None:
         return None
+    code, address = issued
     text = (
         "Somebody, hopefully you, asked for a new password.\n\n"
         f"Set it here within an hour:\n{resets.link(code)}\n\n"
         "If it wasn't you, do nothing: your password stays as it is.\n"
     )
-    return Letter(written(mail.recipient, "A new password for Footfall", text), code)
+    return Letter(written(address, "A new password for Footfall", text), code)
 
 
 def invitation(mail: Mail) -> Letter | None:
@@ -105,6 +123,14 @@ def invitation(mail: Mail) -> Letter | None:
         f"{invites.link(invites.code(invite.salt))}\n"
     )
     return Letter(written(mail.recipient, "Your invitation to Footfall", text))
+
+
+def change_notice(mail: Mail) -> Letter:
+    text = (
+        "The email address of your Footfall account was changed: mails about it no longer come "
+        "here.\n\nIf that wasn't you, tell an admin of your installation at once.\n"
+    )
+    return Letter(written(mail.recipient, "Your email address for Footfall was changed", text))
 
 
 def written(recipient: str, subject: str, text: str) -> EmailMessage:
@@ -129,7 +155,23 @@ def deliver(message: EmailMessage) -> None:
     with connected() as server:
         if settings.smtp_username and settings.smtp_password:
             server.login(settings.smtp_username, settings.smtp_password.get_secret_value())
-        server.send_message(message)
+        hand_over(message, server)
+
+
+def hand_over(message: EmailMessage, server: smtplib.SMTP) -> None:
+    """Sends with the addresses as they are; where the server reads ASCII alone, by A-label."""
+    server.ehlo_or_helo_if_needed()
+    if not server.has_extn("smtputf8"):
+        for header in ("From", "To"):
+            message.replace_header(header, in_ascii(message[header].addresses[0]))
+    server.send_message(message)
+
+
+def in_ascii(address: Address) -> Address:
+    """Returns the address with its domain's A-label; raises NeedsSmtpUtf8."""
+    if not address.username.isascii():
+        raise NeedsSmtpUtf8("the mail server has no SMTPUTF8, which this address needs")
+    return Address(address.display_name, address.username, names.a_label(address.domain))
 
 
 def connected() -> AbstractContextManager[smtplib.SMTP]:
@@ -150,7 +192,7 @@ def write(message: EmailMessage, folder: Path) -> None:
     path = folder / f"{file_name(clock.now())}.eml"
     part = path.with_suffix(".part")
     part.touch(mode=0o600)
-    part.write_bytes(bytes(message))
+    part.write_bytes(message.as_bytes(policy=policy.default.clone(utf8=True)))
     part.rename(path)
 
 
@@ -161,14 +203,18 @@ def file_name(moment: datetime) -> str:
 def postpone(mail: Mail, reason: str) -> None:
     """Tries again later, for a day; then says so and gives up."""
     if clock.now() - mail.created_at > GIVE_UP_AFTER:
-        log.error("mail given up", mail_id=mail.id, kind=mail.kind, reason=reason)
-        remove(mail)
+        give_up(mail, reason)
         return
     pause = min(2 ** min(mail.attempts, 20), LONGEST_PAUSE_SECONDS)
     log.warning("mail postponed", mail_id=mail.id, kind=mail.kind, reason=reason, seconds=pause)
     again = clock.now() + timedelta(seconds=pause)
     with transaction(db.session):
         rows(update(Mail).where(Mail.id == mail.id).values(due_at=again))
+
+
+def give_up(mail: Mail, reason: str) -> None:
+    log.error("mail given up", mail_id=mail.id, kind=mail.kind, reason=reason)
+    remove(mail)
 
 
 def remove(mail: Mail) -> None:

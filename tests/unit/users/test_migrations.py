@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
@@ -14,7 +15,7 @@ from sqlalchemy import insert, inspect, select, text
 
 from tests.unit.users.conftest import MIGRATIONS, migrate
 from users_app import clock
-from users_app.models import OutboxMessage, db
+from users_app.models import OutboxMessage, User, db
 
 
 def test_the_migrations_make_what_the_models_say(app: Flask) -> None:
@@ -78,3 +79,55 @@ def put_as_before(event_type: str) -> None:
         connection.execute(insert(table).values(given))
         names = "id, kind, user_id, event_id, event_type, details, created_at, due_at, attempts"
         connection.execute(text(f"SELECT {names}, last_error, dead_at FROM outbox"))
+
+
+EMAILS = ["Ada@example.com", "ada@straße.example", "ſam@example.com", "ÄDA@bücher.example"]
+NAME_KEYS = ["ada@example.com", "ada@strasse.example", "sam@example.com", "äda@bücher.example"]
+ADDRESS_KEYS = [
+    "ada@example.com", "ada@xn--strae-oqa.example", "ſam@example.com", "Äda@xn--bcher-kva.example",
+]  # fmt: skip
+
+
+def test_email_keys_are_made_anew_up_and_down_and_emails_stay(app: Flask) -> None:
+    keys = import_module("users_app.migrations.versions.0003_email_keys")
+    with app.app_context():
+        put_accounts(dict(zip(EMAILS, NAME_KEYS, strict=True)))
+        for step, expected in ((keys.upgrade, ADDRESS_KEYS), (keys.downgrade, NAME_KEYS)):
+            with steps():
+                step()
+            rows = db.session.execute(select(User.email, User.email_key).order_by(User.id)).all()
+            db.session.rollback()
+            assert [tuple(row) for row in rows] == list(zip(EMAILS, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("step", "emails"),
+    [
+        ("upgrade", ["a@xn--strae-oqa.example", "b@example.com", "a@straße.example"]),
+        ("downgrade", ["a@strasse.example", "b@example.com", "a@straße.example"]),
+    ],
+)
+def test_two_accounts_that_would_share_a_key_are_named_and_nothing_changes(
+    app: Flask, step: str, emails: list[str]
+) -> None:
+    keys = import_module("users_app.migrations.versions.0003_email_keys")
+    with app.app_context():
+        put_accounts({each: f"key {each}" for each in emails})
+        with pytest.raises(RuntimeError, match=r"\[\[1, 3\]\]"), steps():
+            getattr(keys, step)()
+        stored = db.session.scalars(select(User.email_key).order_by(User.id)).all()
+        assert stored == [f"key {each}" for each in emails]
+        db.session.rollback()
+
+
+def put_accounts(emails: dict[str, str]) -> None:
+    """Adds an account for each email, with the key given."""
+    now = clock.now()
+    rows = [
+        {"email": email, "email_key": key, "username": f"user{n}", "username_key": f"user{n}",
+         "hashed_password": "", "role": "viewer", "is_active": True, "search_text": "",
+         "created_at": now, "updated_at": now}
+        for n, (email, key) in enumerate(emails.items())
+    ]  # fmt: skip
+    with db.engine.begin() as connection:
+        connection.execute(insert(User.__table__), rows)

@@ -199,6 +199,12 @@ class Server:
     def login(self, name: str, password: str) -> None:
         self.said.append((name, password))
 
+    def ehlo_or_helo_if_needed(self) -> None:
+        pass
+
+    def has_extn(self, name: str) -> bool:
+        return name == "smtputf8"
+
     def send_message(self, message: dict[str, str]) -> None:
         self.said.append(message["To"])
 
