@@ -34,9 +34,10 @@ def running(server: PostgresServer) -> Iterator[Service]:
 
 
 def known_to_all_workers(started: Service) -> None:
-    """Lets Flask see the key in each worker: only then does the lane take its events."""
+    """Lets Flask see key and type in each worker: only then does the lane take its events."""
     for _ in range(40):
-        started.get("/analytics/events")
+        answer = started.session().post(started.url + "/analytics/events", json=an_event())
+        assert answer.status_code == 201
 
 
 class Client:

@@ -172,7 +172,7 @@ def test_a_credential_in_any_other_form_is_left_to_flask(app: Flask, admin: Api,
     key = admin.call("POST", "/analytics/api-keys", json=made).get_json()["key"]
     for credential in (key, user_token(1, "admin")):
         api = Api(app.test_client(), credential)
-        api.get(PATH)
+        api.send(an_event())
         request = request_of(api, an_event())
         assert [each and each.status for each in answers(app, request)] == [201]
         given = {"Authorization": form.replace("{}", credential)}
