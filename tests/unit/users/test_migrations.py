@@ -23,6 +23,13 @@ def test_the_migrations_make_what_the_models_say(app: Flask) -> None:
         assert compare_metadata(MigrationContext.configure(connection), db.metadata) == []
 
 
+def test_the_migrations_are_one_chain_in_the_order_of_their_names() -> None:
+    modules = [import_module(f"users_app.migrations.versions.{name}") for name in MIGRATIONS]
+    revisions = [module.revision for module in modules]
+    assert revisions == [name[:4] for name in MIGRATIONS]
+    assert [module.down_revision for module in modules] == [None, *revisions[:-1]]
+
+
 def test_every_migration_is_undone_and_done_again(app: Flask) -> None:
     with app.app_context():
         with steps():
@@ -89,7 +96,7 @@ ADDRESS_KEYS = [
 
 
 def test_email_keys_are_made_anew_up_and_down_and_emails_stay(app: Flask) -> None:
-    keys = import_module("users_app.migrations.versions.0003_email_keys")
+    keys = import_module("users_app.migrations.versions.0004_email_keys")
     with app.app_context():
         put_accounts(dict(zip(EMAILS, NAME_KEYS, strict=True)))
         for step, expected in ((keys.upgrade, ADDRESS_KEYS), (keys.downgrade, NAME_KEYS)):
@@ -110,7 +117,7 @@ def test_email_keys_are_made_anew_up_and_down_and_emails_stay(app: Flask) -> Non
 def test_two_accounts_that_would_share_a_key_are_named_and_nothing_changes(
     app: Flask, step: str, emails: list[str]
 ) -> None:
-    keys = import_module("users_app.migrations.versions.0003_email_keys")
+    keys = import_module("users_app.migrations.versions.0004_email_keys")
     with app.app_context():
         put_accounts({each: f"key {each}" for each in emails})
         with pytest.raises(RuntimeError, match=r"\[\[1, 3\]\]"), steps():
