@@ -6,7 +6,7 @@ import json
 from typing import Any, ClassVar
 
 import pytest
-from flask import Flask
+from flask import Flask, request
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
@@ -14,7 +14,7 @@ from chassis import assemble, openapi
 from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
 from chassis.config import Settings
-from chassis.errors import Unauthenticated
+from chassis.errors import Unauthenticated, Unavailable
 from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
 from chassis.schema import Id, Model, Query
 
@@ -50,11 +50,11 @@ CALLERS = {
 
 
 def authenticate() -> Caller | None:
-    from flask import request
-
     name = request.headers.get("Authorization")
     if name == "bad":
         raise Unauthenticated("The token is not valid here.")
+    if name == "unsure":
+        raise Unavailable("Nobody can be checked right now.")
     return CALLERS.get(name or "")
 
 
@@ -107,6 +107,11 @@ def register_callers(app: Flask) -> None:
     @app.get("/mine")
     @signed_in
     def mine() -> str:
+        return caller().subject
+
+    @app.get("/whoami")
+    @public
+    def whoami() -> str:
         return caller().subject
 
     @app.get("/writers")
@@ -238,6 +243,57 @@ def test_a_declaration_decides_who_comes_in(
     answer = client.get(path, headers=headers)
     assert answer.status_code == status
     assert (answer.headers.get("WWW-Authenticate") is not None) == (status == 401)
+
+
+def test_what_is_wrong_with_a_credential_is_what_is_answered(client: FlaskClient) -> None:
+    for name, status, detail in (
+        ("bad", 401, "The token is not valid here."),
+        ("unsure", 503, "Nobody can be checked right now."),
+    ):
+        answer = client.get("/mine", headers={"Authorization": name})
+        assert (answer.status_code, answer.get_json()["detail"]) == (status, detail)
+
+
+def test_a_bad_credential_closes_no_open_route(client: FlaskClient) -> None:
+    assert post(client, b'{"number": 1}').status_code == 201
+    for name in ("bad", "unsure"):
+        headers = {"Authorization": name}
+        assert client.get("/names/x", headers=headers).status_code == 200
+        assert client.get("/whoami", headers=headers).status_code == 401
+
+
+def test_an_open_view_that_wants_a_caller_refuses_strangers(client: FlaskClient) -> None:
+    assert client.get("/whoami").status_code == 401
+    assert client.get("/whoami", headers={"Authorization": "user"}).data == b"7"
+
+
+def test_nobody_is_looked_up_for_what_no_view_answers() -> None:
+    looked_up = []
+    app = Flask(__name__)
+    assemble(app, ExampleSettings(), authenticate=lambda: looked_up.append(request.path), checks={})
+    register(app)
+    client = app.test_client()
+    assert client.get("/no/such/path").status_code == 404
+    assert client.options("/mine").status_code == 200
+    assert looked_up == []
+    assert client.get("/mine").status_code == 401
+    assert looked_up == ["/mine"]
+
+
+def test_strangers_are_answered_as_the_app_says() -> None:
+    app = Flask(__name__)
+    assemble(
+        app,
+        ExampleSettings(),
+        authenticate=authenticate,
+        checks={},
+        on_anonymous=lambda: ("sign in", 303),
+    )
+    register(app)
+    client = app.test_client()
+    assert (client.get("/mine").status_code, client.get("/mine").data) == (303, b"sign in")
+    assert client.get("/names/x").data == b"x"
+    assert client.get("/writers", headers={"Authorization": "user"}).status_code == 403
 
 
 def test_a_bug_answers_500_without_its_insides(client: FlaskClient) -> None:
