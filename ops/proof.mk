@@ -1,5 +1,5 @@
 # Attacked, broken and loaded: the long editions. The short ones run in `make test`.
-.PHONY: bandit audit sbom fuzz chaos load
+.PHONY: bandit audit sbom fuzz mutants chaos load
 
 bandit: .venv/dev
 	@$(BIN)/bandit -q -ll -r chassis users_app analytics_app dashboard_app ops gunicorn.conf.py 2>/dev/null
@@ -14,6 +14,9 @@ sbom: .venv/dev ## what Footfall is made of, as CycloneDX, under var/sbom.cdx.js
 
 fuzz: .venv/dev ## Schemathesis over both documents as each role, on PostgreSQL
 	@$(BIN)/python -m tests.proof.fuzz
+
+mutants: .venv/dev ## which changes to the code that guards no test notices; MODULE=chassis/auth.py for one
+	@$(BIN)/python -m tests.mutation $(MODULE)
 
 chaos: .venv/dev ## every fault under load, as a table; FAULT=name for one, WRITE=file to keep it
 	@$(BIN)/python -m tests.chaos $(FAULT) $(if $(WRITE),--write $(WRITE))
