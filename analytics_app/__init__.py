@@ -27,6 +27,7 @@ from analytics_app.routes import (
     api_keys,
     behaviour,
     behaviour_records,
+    erasures,
     events,
     export,
     reports,
@@ -63,13 +64,13 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         app,
         settings,
         authenticate=authenticate,
-        checks={"database": lambda: database.check(db.engine)},
+        checks={"database": lambda: database.check(engines.for_erasures(db))},
         degraded_checks=replica_check(settings),
         collectors=[TableHealth(app)],
     )
     database.install(app)
     found.ingest.results.begin(app)
-    for each in (events, reports, behaviour, behaviour_records, export, api_keys, trail):
+    for each in (events, erasures, reports, behaviour, behaviour_records, export, api_keys, trail):
         app.register_blueprint(each.routes)
     openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
     cli.install(app)

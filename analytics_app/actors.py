@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, case, func, select, text, union_all
 
 from analytics_app import dialects
+from analytics_app.erased import unerased
 from analytics_app.models import Event
 from analytics_app.spans import Cut, Span
 from analytics_app.zones import QUARTERS_A_DAY
@@ -81,7 +82,10 @@ def with_raw_ends(connection: Connection, each: Cut) -> int:
     """Returns the number of different actors of one cut with raw ends."""
     parts = [
         select(Event.actor).where(
-            Event.created_at >= end.start, Event.created_at < end.end, Event.actor != 0
+            Event.created_at >= end.start,
+            Event.created_at < end.end,
+            Event.actor != 0,
+            *unerased(connection),
         )
         for end in each.ends
     ]
@@ -104,6 +108,7 @@ def distinct_actors_of_types(
             Event.created_at >= span.start,
             Event.created_at < span.end,
             Event.actor != 0,
+            *unerased(connection),
         )
         found[number] = int(connection.execute(chosen).scalar_one())
     return found
@@ -113,7 +118,12 @@ def actors_by_type(connection: Connection, span: Span) -> dict[str, int]:
     """Returns the number of different actors of each type in a span."""
     pairs = (
         select(Event.event_type, Event.actor)
-        .where(Event.created_at >= span.start, Event.created_at < span.end, Event.actor != 0)
+        .where(
+            Event.created_at >= span.start,
+            Event.created_at < span.end,
+            Event.actor != 0,
+            *unerased(connection),
+        )
         .distinct()
         .subquery()
     )
@@ -128,7 +138,7 @@ def by_minute(
     minute = dialects.of(connection.engine).minute(Event.created_at).label("minute")
     someone = case((Event.actor != 0, Event.actor))
     chosen = select(minute, func.count(), func.count(someone.distinct())).where(
-        Event.created_at >= span.start, Event.created_at < span.end
+        Event.created_at >= span.start, Event.created_at < span.end, *unerased(connection)
     )
     if types:
         chosen = chosen.where(Event.event_type.in_(types))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from threading import Event
 
 import click
 from flask import Flask
 
-from analytics_app import maintenance, verification
+from analytics_app import engines, maintenance, sweeping, verification
 from analytics_app import retention as retaining
 from analytics_app.behaviour import sealing
 from analytics_app.models import db
@@ -30,6 +31,8 @@ def maintain(once: bool) -> None:
     settings = services().settings
     if once:
         maintenance.run_round(db, settings, datetime.now(UTC))
+        db.session.rollback()
+        sweeping.sweep(engines.for_erasures(db), Event())
     else:
         maintenance.run_for_ever(db, settings)
 

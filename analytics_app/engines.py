@@ -1,4 +1,4 @@
-"""The engines: for reports and records, for ingest's own look-ups, for a replica."""
+"""The engines: for reports and records, for ingest's own look-ups, for erasures, for a replica."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from chassis import database
 
 REPLICA = "replica"
 LOOKUPS = "lookups"
+ERASURES = "erasures"
+ERASURES_POOL_SIZE = 2  # one erases, the other is there for readiness and the sweep
 
 
 def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
-    """Readies the engines. Ingest's look-ups have connections of their own on PostgreSQL."""
+    """Readies the engines. On PostgreSQL ingest's look-ups and erasures have their own
+    connections: reports may be waiting for all of theirs."""
     url = settings.analytics_database_url
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = reading(url, settings, "footfall-reports")
     binds = app.config.setdefault("SQLALCHEMY_BINDS", {})
     if not database.is_sqlite(url):
         binds[LOOKUPS] = {"url": url, **looking_up(url, settings)}
+        binds[ERASURES] = {"url": url, **erasing(url)}
     if replica := settings.analytics_replica_url:
         # A standby refuses every transaction that isn't begun as read-only.
         binds[REPLICA] = {
@@ -53,6 +57,11 @@ def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
     return {**found, "pool_pre_ping": False, "poolclass": pool}
 
 
+def erasing(url: str) -> dict[str, Any]:
+    """Returns options by which a readiness check ends soon; an erasure's work sets its own."""
+    return options(url, "footfall-erasures", ERASURES_POOL_SIZE, 3_000, 500)
+
+
 def options(url: str, name: str, size: int, timeout_ms: int, grace_ms: int) -> dict[str, Any]:
     return database.engine_options(
         url,
@@ -66,3 +75,8 @@ def options(url: str, name: str, size: int, timeout_ms: int, grace_ms: int) -> d
 def for_lookups(db: SQLAlchemy) -> Engine:
     """Returns the engine for ingest's look-ups; embedded, there is one for all."""
     return db.engines.get(LOOKUPS, db.engine)
+
+
+def for_erasures(db: SQLAlchemy) -> Engine:
+    """Returns the engine for erasures and for readiness; embedded, there is one for all."""
+    return db.engines.get(ERASURES, db.engine)

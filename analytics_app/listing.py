@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, select, true, tuple_
 
 from analytics_app import dialects
+from analytics_app.erased import unerased
 from analytics_app.models import DayCount, Event
 from analytics_app.readers import Snapshot
 from analytics_app.reports import dated
@@ -62,7 +63,7 @@ def newest_by_type(where: list[ColumnElement[bool]], limit: int) -> Select[Any]:
 
 
 def conditions(snapshot: Snapshot, wanted: Filter) -> list[ColumnElement[bool]]:
-    found: list[ColumnElement[bool]] = []
+    found: list[ColumnElement[bool]] = [*unerased(snapshot.connection)]
     if wanted.start:
         found.append(Event.created_at >= wanted.start)
     if wanted.end:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 
 from analytics_app import listing
+from analytics_app.erased import unerased
 from analytics_app.models import Event
 from analytics_app.ranges import Range
 from analytics_app.readers import Snapshot
@@ -42,6 +43,9 @@ def live(snapshot: Snapshot, now: datetime, *, with_events: bool) -> dict[str, A
 
 def active(snapshot: Snapshot, now: datetime) -> int:
     chosen = select(func.count(Event.actor.distinct())).where(
-        Event.created_at >= now - ACTIVE, Event.created_at <= now, Event.actor != 0
+        Event.created_at >= now - ACTIVE,
+        Event.created_at <= now,
+        Event.actor != 0,
+        *unerased(snapshot.connection),
     )
     return int(snapshot.connection.execute(chosen).scalar_one())

@@ -6,10 +6,12 @@ import signal
 import time
 from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
+from threading import Thread
 
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine
 
-from analytics_app import dialects, retention, slots, zone_switch
+from analytics_app import dialects, engines, retention, slots, sweeping, zone_switch
 from analytics_app.behaviour import sealing
 from analytics_app.config import AnalyticsSettings
 from analytics_app.zones import date_of
@@ -18,6 +20,8 @@ from chassis.telemetry import get_logger
 
 PAUSE_SECONDS = 60
 SEALING_SECONDS = 20
+SWEEP_EVERY_SECONDS = 1.0
+SWEEP_GRACE_SECONDS = 5.0
 AHEAD = (timedelta(), timedelta(days=3), timedelta(days=31), timedelta(days=62))
 log = get_logger(__name__)
 
@@ -28,6 +32,10 @@ def run_for_ever(db: SQLAlchemy, settings: AnalyticsSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     log.info("maintenance started")
+    sweeper = Thread(
+        target=sweep_for_ever, args=(engines.for_erasures(db), stop), name="erasures", daemon=True
+    )
+    sweeper.start()
     while not stop.is_set():
         beat("maintenance")
         try:
@@ -37,7 +45,18 @@ def run_for_ever(db: SQLAlchemy, settings: AnalyticsSettings) -> None:
         finally:
             db.session.remove()
         stop.wait(PAUSE_SECONDS)
+    sweeper.join(SWEEP_GRACE_SECONDS)
     log.info("maintenance stopped")
+
+
+def sweep_for_ever(engine: Engine, stop: Flag) -> None:
+    """Deletes what open erasures hold, beside the rounds: they may take their time."""
+    while not stop.is_set():
+        try:
+            sweeping.sweep(engine, stop)
+        except Exception as error:
+            log.error("erasing failed", exc_info=error)
+        stop.wait(SWEEP_EVERY_SECONDS)
 
 
 def run_round(db: SQLAlchemy, settings: AnalyticsSettings, moment: datetime) -> None:

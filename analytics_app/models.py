@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import JSON, BigInteger, Identity, Index, Integer, SmallInteger, String
+from sqlalchemy import JSON, BigInteger, Identity, Index, Integer, SmallInteger, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import Uuid
 
@@ -86,6 +86,36 @@ class Tombstone(Base):
 
     actor: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     erased_before: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Erasure(Base):
+    """The deletion, slice by slice, of an actor's events dated before a moment.
+
+    They are out of the counts already, and no read sees them (erased.py). `events` is how
+    many they are, `erased` how many of them are deleted so far; an actor has one at a time.
+    """
+
+    __tablename__ = "erasures"
+    __table_args__ = (
+        Index(
+            "erasures_open",
+            "actor",
+            unique=True,
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True
+    )
+    actor: Mapped[int] = mapped_column(BigInteger)
+    before: Mapped[datetime] = mapped_column(UtcDateTime)
+    events: Mapped[int] = mapped_column(BigInteger)
+    erased: Mapped[int] = mapped_column(BigInteger)
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Bookkeeping(Base):

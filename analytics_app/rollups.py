@@ -22,6 +22,7 @@ from analytics_app.actors import (
     distinct_actors,
     distinct_actors_of_types,
 )
+from analytics_app.erased import unerased
 from analytics_app.models import Bookkeeping, Count, DayCount, Event
 from analytics_app.spans import Cut, Span, cut
 from analytics_app.zones import (
@@ -77,9 +78,13 @@ def days_part(first: int, last: int, zone: ZoneInfo) -> Part:
     )
 
 
-def raw_part(span: Span) -> Part:
+def raw_part(connection: Connection, span: Span) -> Part:
     """A span of less than a quarter counts at its start: it lies within one bucket."""
-    within = (Event.created_at >= span.start, Event.created_at < span.end)
+    within = (
+        Event.created_at >= span.start,
+        Event.created_at < span.end,
+        *unerased(connection),
+    )
     return Part(
         select(Event.event_type, func.count()).where(*within).group_by(Event.event_type),
         select(literal(0), func.count()).select_from(Event).where(*within),
@@ -144,7 +149,7 @@ class Rollups:
         whole = cut(span)
         for end in whole.ends:
             self.need_raw(end.start)
-            yield raw_part(end)
+            yield raw_part(self.connection, end)
         days = self.whole_days(whole) if by_day and self.days_ready else None
         if days is None:
             yield quarters_part(whole.first, whole.last)

@@ -16,6 +16,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Connection, delete, func, insert, select
 
 from analytics_app import counting, dialects
+from analytics_app.erased import unerased
 from analytics_app.models import Bookkeeping, Count, DayCount, Event, Presence
 from analytics_app.zones import (
     QUARTERS_A_DAY,
@@ -118,7 +119,9 @@ def lacking(wanted: Counter[Key], kept: Counter[Key]) -> Counter[Key]:
 def raw_counts(connection: Connection, first: int, last: int) -> Counter[Key]:
     quarter = dialects.of(connection.engine).quarter(Event.created_at).label("quarter")
     chosen = select(quarter, Event.event_type, func.count()).where(
-        Event.created_at >= quarter_start(first), Event.created_at < quarter_start(last)
+        Event.created_at >= quarter_start(first),
+        Event.created_at < quarter_start(last),
+        *unerased(connection),
     )
     rows = connection.execute(chosen.group_by(quarter, Event.event_type))
     return Counter({(number, kind): n for number, kind, n in rows})
@@ -181,6 +184,7 @@ def raw_presence(connection: Connection, day: int) -> Counter[int]:
         Event.created_at >= quarter_start(first),
         Event.created_at < quarter_start(last),
         Event.actor != 0,
+        *unerased(connection),
     )
     bits: Counter[int] = Counter()
     for actor, number in connection.execute(chosen.distinct()):

@@ -165,6 +165,17 @@ def transaction(session: Session | scoped_session[Any]) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def writing(connection: Connection) -> Iterator[None]:
+    """Runs one write transaction on a connection that is kept from one to the next."""
+    connection.execution_options(writes=True)
+    try:
+        with connection.begin():
+            yield
+    finally:
+        connection.execution_options(writes=False)
+
+
 def check(engine: Engine) -> None:
     """Raises if the database doesn't answer."""
     with engine.connect() as connection:

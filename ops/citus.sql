@@ -12,4 +12,4 @@ SELECT create_distributed_table('presence', 'actor', colocate_with => 'events');
 -- Local tables that are read together with distributed ones are made known to Citus; its
 -- coordinator must be among the nodes (citus_set_coordinator_host).
 SELECT citus_add_local_table_to_metadata(name::regclass)
-FROM unnest(ARRAY['counts', 'counts_day', 'tombstones', 'bookkeeping']) AS name;
+FROM unnest(ARRAY['counts', 'counts_day', 'tombstones', 'erasures', 'bookkeeping']) AS name;

@@ -54,7 +54,7 @@ def sealed(reader: Reader, day: int) -> Iterator[Cell]:
         microseconds(reader.connection, Event.created_at),
         Event.event_type,
         cast(Event.details, Text),
-    ).where(Event.event_type.in_(types), *within(window))
+    ).where(Event.event_type.in_(types), *within(reader.connection, window))
     names, texts = Words(), Words()
     parts = [
         (actors, times, names.codes(kinds), texts.codes(metadata))

@@ -14,6 +14,7 @@ from analytics_app.behaviour.frames import Column, Frame, Story, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.values import properties
 from analytics_app.dialects.columns import microseconds
+from analytics_app.erased import unerased
 from analytics_app.models import Count, Event
 from analytics_app.zones import QUARTER_US, moment_at
 
@@ -62,7 +63,7 @@ class Reader:
         chosen = select(Event.actor, microseconds(self.connection, Event.created_at))
         if metadata:
             chosen = chosen.add_columns(cast(Event.details, Text))
-        chosen = chosen.where(Event.event_type == event_type, *within(window))
+        chosen = chosen.where(Event.event_type == event_type, *within(self.connection, window))
         words = Words()
         parts = [(a, t, words.codes(*rest or [()])) for a, t, *rest in self.chunks(chosen)]
         actors, times, codes = (stacked([part[n] for part in parts]) for n in range(3))
@@ -73,7 +74,7 @@ class Reader:
         words = Words()
         chosen = select(
             Event.actor, microseconds(self.connection, Event.created_at), Event.event_type
-        ).where(Event.event_type.in_(self.types(window)), *within(window))
+        ).where(Event.event_type.in_(self.types(window)), *within(self.connection, window))
         parts = [(a, t, words.codes(kinds)) for a, t, kinds in self.chunks(chosen)]
         actors, times, codes = (stacked([part[n] for part in parts]) for n in range(3))
         types, codes = by_name(words, codes)
@@ -96,9 +97,9 @@ class Reader:
             yield np.array(actors, np.int64), np.array(times, np.int64), *rest
 
 
-def within(window: Window) -> tuple[ColumnElement[bool], ...]:
+def within(connection: Connection, window: Window) -> tuple[ColumnElement[bool], ...]:
     start, end = moment_at(window.start), moment_at(window.end)
-    return Event.created_at >= start, Event.created_at < end
+    return Event.created_at >= start, Event.created_at < end, *unerased(connection)
 
 
 def stacked(parts: Sequence[Any]) -> Array:

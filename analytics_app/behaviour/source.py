@@ -96,7 +96,9 @@ class Source:
         """Returns the different actors who did anything in a span, in order."""
         parts = list(self.present_by_quarter(cut.first, cut.last))
         for end in cut.ends:
-            chosen = select(Event.actor).where(*within(Window.of(end)), Event.actor != 0)
+            chosen = select(Event.actor).where(
+                *within(self.connection, Window.of(end)), Event.actor != 0
+            )
             parts.append(np.array(self.connection.scalars(chosen.distinct()).all(), np.int64))
         return distinct(joined(parts))
 

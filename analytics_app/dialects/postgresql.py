@@ -41,6 +41,8 @@ CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_tim
 OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
 
 
+# Presence that is there already is left alone, but for those who were erased before: an
+# erasure under way may take it away, and is then waited for.
 # The order of the input, of the locks on counts and of those on presence is the same in
 # every statement, so that no two can wait for each other.
 STORE = """
@@ -91,6 +93,7 @@ WITH input AS (
     WHERE NOT EXISTS (
         SELECT FROM presence k WHERE k.day = s.day AND k.actor = s.actor
         AND (k.low & s.low) = s.low AND (k.high & s.high) = s.high OFFSET 0)
+      OR EXISTS (SELECT FROM tombstones t WHERE t.actor = s.actor OFFSET 0)
     ORDER BY s.day, s.actor
     ON CONFLICT (day, actor) DO UPDATE
         SET low = p.low | excluded.low, high = p.high | excluded.high
@@ -306,7 +309,7 @@ def mark(connection: Connection) -> str:
     return str(number)
 
 
-def wait_out(session: scoped_session[Any], transaction: str) -> None:
+def wait_out(session: scoped_session[Any] | Connection, transaction: str) -> None:
     """Returns once no ingest statement runs that can't see the marked, committed transaction.
 
     Such a statement took its snapshot while the transaction was under way, so its oldest

@@ -219,7 +219,7 @@ def mark(_connection: Connection) -> str:
     return ""
 
 
-def wait_out(_session: scoped_session[Any], _transaction: str) -> None:
+def wait_out(_session: scoped_session[Any] | Connection, _transaction: str) -> None:
     """Returns at once."""
 
 

@@ -1,27 +1,23 @@
-"""Storing, listing and erasing events."""
+"""Storing and listing events."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, request
 
 from analytics_app import listing
 from analytics_app.batches import parsed_batch
-from analytics_app.erasure import erase
 from analytics_app.ingest import Fate
 from analytics_app.intake import Sender
 from analytics_app.listing import Filter
-from analytics_app.models import db
 from analytics_app.ranges import moment, zone_of
 from analytics_app.schemas.events import (
     MAX_USER_ID,
-    MAX_VISITOR_ID,
     BatchIn,
     BatchOut,
     DateRangeQuery,
-    Erased,
     ErasedOut,
     EventBody,
     EventOut,
@@ -167,27 +163,3 @@ def filter_of(query: UserEventsQuery, actor: int | None, metadata: dict[str, str
 def page(query: PageQuery, wanted: Filter) -> dict[str, Any]:
     with services().readers.snapshot() as snapshot:
         return listing.page(snapshot, wanted, query)
-
-
-@routes.delete("/users/<id:user_id>/events")
-@requires("events:erase")
-@api(answers={200: Erased})
-def erase_user(user_id: int) -> dict[str, int]:
-    """Erase all events of a user.
-
-    They leave every count, and what arrives later but is dated before is refused: for
-    ever when the users service asks, which it does for deleted accounts.
-    """
-    for_ever = caller().kind == "service"
-    return {"erased": erase(db, account_id(user_id), datetime.now(UTC), for_ever=for_ever)}
-
-
-@routes.delete("/visitors/<path:visitor_id>/events")
-@requires("events:erase")
-@api(answers={200: Erased})
-def erase_visitor(visitor_id: str) -> dict[str, int]:
-    """Erase all events of a visitor, as of a user."""
-    if len(visitor_id) > MAX_VISITOR_ID:
-        raise Invalid([FieldError("visitor_id", f"must have at most {MAX_VISITOR_ID} characters")])
-    actor = services().ingest.intake.visitor(visitor_id)
-    return {"erased": erase(db, actor, datetime.now(UTC), for_ever=False)}

@@ -128,11 +128,5 @@ class DateRangeQuery(PageQuery):
     event_type: list[EventType] = []
 
 
-class Erased(Model):
-    """How many events were erased."""
-
-    erased: int
-
-
 class Empty(Query):
     """A query string without names."""

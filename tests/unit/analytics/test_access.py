@@ -50,6 +50,7 @@ TABLE = {
     "GET /analytics/export": EVENTS,
     "DELETE /analytics/users/<id:user_id>/events": "As",
     "DELETE /analytics/visitors/<path:visitor_id>/events": "As",
+    "GET /analytics/erasures/<id:erasure_id>": "As",
     "GET /analytics/audit": "A",
     "POST /analytics/api-keys": "A",
     "GET /analytics/api-keys": "A",
@@ -70,6 +71,7 @@ GIVEN = {
 }
 IN_PATH = {
     "<id:report_id>": "999",
+    "<id:erasure_id>": "999",
     "<id:annotation_id>": "999",
     "<id:user_id>": "7",
     "<path:visitor_id>": "v",

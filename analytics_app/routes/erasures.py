@@ -1,0 +1,80 @@
+"""Erasing all that is kept of a user or a visitor."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from threading import BoundedSemaphore
+from typing import Any
+
+from flask import Blueprint
+
+from analytics_app.erasure import erase
+from analytics_app.models import Erasure, db
+from analytics_app.routes.events import account_id
+from analytics_app.schemas.erasures import Erased, ErasureBegun, ErasureOut
+from analytics_app.schemas.events import MAX_VISITOR_ID
+from analytics_app.services import services
+from chassis.api import api
+from chassis.auth import caller, requires
+from chassis.errors import FieldError, Invalid, NotFound, Unavailable
+
+AT_ONCE = 1  # in each worker: of the two connections for it, readiness needs the other
+WAIT_SECONDS = 2.0
+
+routes = Blueprint("erasures", __name__, url_prefix="/analytics")
+running = BoundedSemaphore(AT_ONCE)
+
+
+@routes.delete("/users/<id:user_id>/events")
+@requires("events:erase")
+@api(answers={200: Erased, 202: ErasureBegun}, errors=(Invalid,))
+def erase_user(user_id: int) -> Any:
+    """Erase all events of a user.
+
+    From the answer on no report, list or export holds them. Over 5,000 are deleted in the
+    background: that is a 202. What arrives later but is dated before is refused: for ever
+    when the users service asks, which it does for deleted accounts. One erasure runs at a
+    time in each worker; one more waits for up to 2 s, then it is a 503 with Retry-After.
+    """
+    return erased(account_id(user_id), for_ever=caller().kind == "service")
+
+
+@routes.delete("/visitors/<path:visitor_id>/events")
+@requires("events:erase")
+@api(answers={200: Erased, 202: ErasureBegun}, errors=(Invalid,))
+def erase_visitor(visitor_id: str) -> Any:
+    """Erase all events of a visitor, as of a user."""
+    if len(visitor_id) > MAX_VISITOR_ID:
+        raise Invalid([FieldError("visitor_id", f"must have at most {MAX_VISITOR_ID} characters")])
+    return erased(services().ingest.intake.visitor(visitor_id), for_ever=False)
+
+
+def erased(actor: int, *, for_ever: bool) -> tuple[dict[str, int], int]:
+    if not running.acquire(timeout=WAIT_SECONDS):
+        raise Unavailable("Another erasure is under way: try again soon.", retry_after=2)
+    try:
+        found = erase(db, actor, datetime.now(UTC), for_ever=for_ever)
+    finally:
+        running.release()
+    if found.erasure is None:
+        return {"erased": found.events}, 200
+    return {"erasure": found.erasure}, 202
+
+
+@routes.get("/erasures/<id:erasure_id>")
+@requires("events:erase")
+@api(answers={200: ErasureOut}, errors=(NotFound,))
+def show_erasure(erasure_id: int) -> dict[str, Any]:
+    """Show how far the erasure of many events is."""
+    found = db.session.get(Erasure, erasure_id)
+    if found is None:
+        raise NotFound("There is no such erasure.")
+    return {
+        "id": found.id,
+        "state": "done" if found.finished_at else "erasing",
+        "user_id": found.actor if found.actor > 0 else None,
+        "events": found.events,
+        "erased": found.erased,
+        "requested_at": found.requested_at,
+        "finished_at": found.finished_at,
+    }
