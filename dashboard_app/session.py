@@ -7,6 +7,8 @@ a lock when tokens or account change, so that a slow request can't write old val
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 import time
 from contextlib import suppress
@@ -20,6 +22,7 @@ from flask.sessions import SessionInterface, SessionMixin
 from chassis.auth import Caller
 from chassis.client import Refused
 from chassis.errors import Problem, Unauthenticated
+from chassis.revocation import RevocationList
 from dashboard_app.config import DashboardSettings
 from dashboard_app.store import Store, open_store
 
@@ -32,11 +35,16 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One signed-in browser, with what the users service gave it; times are in epoch seconds."""
+    """One signed-in browser, with what the users service gave it; times are in epoch seconds.
+
+    `sid` names the session there, and has nothing to do with the id in the cookie.
+    """
 
     csrf: str
     started: float
+    sid: str
     access: str
+    issued_at: int
     refresh: str
     expires_at: float
     scope: str
@@ -82,6 +90,7 @@ class OpaqueCookies(SessionInterface):
 def install(app: Flask, settings: DashboardSettings) -> None:
     """Opens the store and keeps every session there, behind one opaque cookie."""
     app.extensions["session_store"] = open_store(settings)
+    app.extensions["revocations"] = RevocationList(settings.users_url)
     app.config.update(
         SESSION_COOKIE_NAME="__Host-session" if settings.behind_https else "session",
         SESSION_COOKIE_SECURE=settings.behind_https,
@@ -129,12 +138,22 @@ def sign_out() -> None:
 
 
 def tokens_from(answer: Json) -> Json:
+    claims = claims_of(answer["access_token"])
     return {
+        "sid": claims["sid"],
+        "issued_at": claims["iat"],
         "access": answer["access_token"],
         "refresh": answer["refresh_token"],
         "expires_at": time.time() + int(answer["expires_in"]),
         "scope": answer.get("scope", ""),
     }
+
+
+def claims_of(access_token: str) -> Json:
+    """Returns what a token says that the users service itself has just given us."""
+    payload = access_token.split(".")[1]
+    claims: Json = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return claims
 
 
 def keep(session: Session) -> None:
@@ -151,12 +170,21 @@ def touch() -> None:
 def current() -> Session | None:
     """Returns this browser's session, or None for a stranger or one who was idle too long.
 
-    Raises Unavailable while the store is down.
+    Raises Unauthenticated if the users service has ended it, and Unavailable while the store is
+    down or what has ended was never heard.
     """
     if "session" not in g:
-        g.session = stored() if cookie().sid and was_seen() else None
-    found: Session | None = g.session
-    return found
+        g.session = None
+        found = stored() if cookie().sid and was_seen() else None
+        g.session = standing(found) if found else None
+    current: Session | None = g.session
+    return current
+
+
+def standing(found: Session) -> Session:
+    """Returns the session as it holds now: a change at the users service asks for new tokens."""
+    revocations: RevocationList = current_app.extensions["revocations"]
+    return renewed(found) if revocations.revokes(found.sid, found.issued_at) else found
 
 
 def stored() -> Session | None:

@@ -31,6 +31,7 @@ import analytics_app
 import dashboard_app
 import users_app
 from analytics_app.config import AnalyticsSettings
+from chassis.revocation import RevocationList
 from dashboard_app import reports
 from dashboard_app.config import DashboardSettings
 from users_app.config import UsersSettings
@@ -65,6 +66,18 @@ class WsgiAdapter(BaseAdapter):
 
     def close(self) -> None:
         return None
+
+
+class AskedEachTime(RevocationList):
+    """The list of ended sessions, asked for at each question and not by a thread."""
+
+    def __init__(self, users: WsgiAdapter) -> None:
+        super().__init__(USERS)
+        self.session.mount("http://", users)
+        self.tried.set()
+
+    def follow(self) -> None:
+        self.refresh()
 
 
 def as_response(request: requests.PreparedRequest, answer: TestResponse) -> requests.Response:
@@ -278,6 +291,7 @@ def new_platform(folder: Path, settings: dict[str, Any], services: Services) -> 
     for name, service in (("users", users), ("analytics", analytics)):
         adapters[name] = WsgiAdapter(service)
         app.extensions[name].api.session.mount("http://", adapters[name])
+    app.extensions["revocations"] = AskedEachTime(adapters["users"])
     users.extensions["users"].analytics.session.mount("http://", adapters["analytics"])
     for cache in (reports.rankings, reports.pulses):
         cache.values.clear()

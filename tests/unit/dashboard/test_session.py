@@ -17,6 +17,7 @@ from tests.unit.dashboard.conftest import (
     MakePlatform,
     Person,
     Platform,
+    csrf_of,
     text_of,
 )
 
@@ -72,40 +73,140 @@ def test_a_token_near_its_end_is_renewed_without_a_word(everywhere: Platform) ->
 def test_parallel_partials_renew_the_token_once(everywhere: Platform) -> None:
     ada = everywhere.person("ada")
     spoil(everywhere, ada)
+    assert load_at_once(everywhere, ada, "/overview/types", 6) == [200] * 6
+    assert refreshes(everywhere) == 1
+
+
+def load_at_once(platform: Platform, person: Person, path: str, times: int) -> list[int]:
+    """Asks for the page that often in parallel; returns the statuses."""
     statuses: list[int] = []
 
     def load() -> None:
-        client = everywhere.app.test_client()
-        client.set_cookie("session", sid_of(ada))
-        statuses.append(client.get("/overview/types").status_code)
+        client = platform.app.test_client()
+        client.set_cookie("session", sid_of(person))
+        statuses.append(client.get(path).status_code)
 
-    threads = [threading.Thread(target=load) for _ in range(6)]
+    threads = [threading.Thread(target=load) for _ in range(times)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert statuses == [200] * 6
-    assert refreshes(everywhere) == 1
+    return statuses
 
 
-def test_a_role_that_was_changed_shows_after_the_next_renewal(platform: Platform) -> None:
-    ada = platform.person("ada")
-    change = {"json": {"role": "analyst"}}
-    platform.call("users", "PATCH", f"/users/{ada.id}", platform.admin.token, **change)
-    assert ada.get("/events").status_code == 403
-    spoil(platform, ada)
-    assert ada.get("/overview/types").status_code == 200
-    assert ada.get("/events").status_code == 200
-
-
-def test_a_session_that_was_ended_elsewhere_sends_back_to_sign_in(everywhere: Platform) -> None:
+def test_a_role_that_was_changed_shows_at_once(everywhere: Platform) -> None:
     ada = everywhere.person("ada")
-    everywhere.call("users", "POST", "/logout", ada.token, json={"everywhere": True})
-    spoil(everywhere, ada)
-    answer = ada.fragment("/overview/types", **{"HX-Current-URL": "http://localhost/?range=7d"})
-    assert answer.status_code == 401
-    assert answer.headers["HX-Redirect"] == "/login?next=/?range%3D7d&notice=expired"
-    assert ada.get("/").status_code == 302
+    for role, status in (("analyst", 200), ("viewer", 403), ("admin", 200), ("viewer", 403)):
+        change = {"json": {"role": role}}
+        everywhere.call("users", "PATCH", f"/users/{ada.id}", everywhere.admin.token, **change)
+        assert ada.get("/events").status_code == status
+        renewed = refreshes(everywhere)
+        assert ada.get("/events").status_code == status
+        assert refreshes(everywhere) == renewed
+
+
+def test_parallel_partials_after_a_change_of_role_renew_once(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    change = {"json": {"role": "analyst"}}
+    everywhere.call("users", "PATCH", f"/users/{ada.id}", everywhere.admin.token, **change)
+    before = refreshes(everywhere)
+    assert load_at_once(everywhere, ada, "/events", 6) == [200] * 6
+    assert refreshes(everywhere) == before + 1
+
+
+End = Callable[[Platform, Person], Any]
+
+
+def signed_out_everywhere(platform: Platform, ada: Person) -> Any:
+    platform.call("users", "POST", "/logout", ada.token, json={"everywhere": True})
+
+
+def new_password(platform: Platform, ada: Person) -> Any:
+    body = {"current_password": PASSWORD, "new_password": f"{PASSWORD} again"}
+    platform.call("users", "PUT", "/users/me/password", ada.token, json=body)
+
+
+def signed_out_by_id(platform: Platform, ada: Person) -> Any:
+    items = platform.call("users", "GET", "/users/me/sessions", ada.token)["items"]
+    for each in items:
+        if not each["current"]:
+            path = f"/users/me/sessions/{each['id']}"
+            platform.call("users", "DELETE", path, ada.token)
+
+
+def disabled(platform: Platform, ada: Person) -> Any:
+    change = {"json": {"is_active": False}}
+    platform.call("users", "PATCH", f"/users/{ada.id}", platform.admin.token, **change)
+
+
+def deleted(platform: Platform, ada: Person) -> Any:
+    platform.call("users", "DELETE", f"/users/{ada.id}", platform.admin.token)
+
+
+@pytest.mark.parametrize(
+    "end", [signed_out_everywhere, new_password, signed_out_by_id, disabled, deleted]
+)
+@pytest.mark.parametrize(
+    ("path", "background"),
+    [("/", False), ("/settings", False), ("/overview/types", True), ("/overview/types.csv", False),
+     ("/events", False), ("/events/export.csv", False), ("/settings/export", False)],
+)  # fmt: skip
+def test_what_has_ended_has_ended_on_the_next_request(
+    platform: Platform, end: End, path: str, background: bool
+) -> None:
+    ada = platform.person("ada", "analyst")
+    sid = sid_of(ada)
+    assert ada.get(path).status_code == 200
+    end(platform, ada)
+    called = list(platform.analytics.calls)
+    if background:
+        answer = ada.fragment(path, **{"X-Background": "1"})
+        assert (answer.status_code, answer.text) == (401, "")
+        assert answer.headers["HX-Redirect"].endswith("notice=expired")
+    else:
+        answer = ada.get(path)
+        assert answer.status_code == 302
+        assert answer.location.endswith("notice=expired")
+    assert platform.analytics.calls == called
+    assert store_of(platform).get("session", sid) is None
+    assert "session has ended" in text_of(ada.get("/login?notice=expired"))
+
+
+def test_a_change_of_a_session_that_has_ended_is_not_made(platform: Platform) -> None:
+    ada = platform.person("ada")
+    form = {"csrf_token": csrf_of(ada.get("/settings").text), "full_name": "Mallory"}
+    signed_out_everywhere(platform, ada)
+    called = list(platform.users.calls)
+    assert ada.client.post("/settings/profile", data=form).status_code == 302
+    made = set(platform.users.calls[len(called) :])
+    assert made <= {"GET /.well-known/revoked", "POST /token"}
+
+
+def test_the_session_that_sets_a_new_password_goes_on(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    form = {"current_password": PASSWORD, "new_password": f"{PASSWORD} again"}
+    assert ada.submit("/settings/password", form, page="/settings").status_code == 303
+    assert ada.get("/settings").status_code == 200
+
+
+def test_while_what_has_ended_can_not_be_asked_the_last_answer_holds(platform: Platform) -> None:
+    ada, eve = platform.person("ada"), platform.person("eve")
+    signed_out_everywhere(platform, eve)
+    assert ada.get("/overview/types").status_code == 200
+    platform.users.down = True
+    assert ada.get("/overview/types").status_code == 200
+    assert eve.get("/overview/types").status_code in (302, 503)
+
+
+def test_without_ever_having_heard_what_has_ended_pages_are_a_503(platform: Platform) -> None:
+    ada = platform.person("ada")
+    platform.app.extensions["revocations"].begin()
+    platform.app.extensions["revocations"].tried.set()
+    platform.users.down = True
+    assert ada.get("/").status_code == 503
+    assert ada.fragment("/overview/types").status_code == 503
+    assert platform.visitor().get("/login").status_code == 200
+    assert ada.get("/login").status_code == 200
 
 
 def test_a_session_ends_when_nobody_used_it_for_its_idle_time(everywhere: Platform) -> None:
@@ -218,15 +319,6 @@ def test_behind_https_the_cookie_is_bound_to_the_host_and_secure(
     for part in ("Secure", "HttpOnly", "Path=/", "SameSite=Lax"):
         assert part in cookie
     assert "Strict-Transport-Security" in done.headers
-
-
-def test_a_page_of_a_session_that_was_ended_elsewhere_is_not_shown_half(
-    platform: Platform,
-) -> None:
-    ada = platform.person("ada")
-    platform.call("users", "POST", "/logout", ada.token, json={"everywhere": True})
-    spoil(platform, ada)
-    assert ada.get("/").status_code == 302
 
 
 Contents = dict[str, bytes]
