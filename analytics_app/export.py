@@ -53,10 +53,11 @@ def json_line(dialect: Any) -> ColumnElement[str]:
 
 
 def csv_line(dialect: Any) -> ColumnElement[str]:
-    """Returns SQL for one event as a line of RFC 4180."""
+    """Returns SQL for one event as a line of RFC 4180, no cell of which is a formula."""
     return joined(
         dialect.uuid_text(Event.event_id),
-        ",",
+        # Of all that a cell may begin with, only this makes a spreadsheet take it for a formula.
+        case((Event.event_type.startswith("-"), literal(",'")), else_=","),
         Event.event_type,
         ",",
         func.coalesce(cast(Event.user_id, Text), ""),

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+)
 
 LARGEST_ID = 2**63 - 1
 
@@ -15,8 +24,21 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def single_line(text: str) -> str:
+    """Returns the text; raises ValueError if it breaks the line or holds control characters."""
+    # NUL is left out: it is refused in any text.
+    if any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in text.replace("\0", "")):
+        raise ValueError("must not hold line breaks or control characters")
+    return text
+
+
 Timestamp = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
 Id = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+SINGLE_LINE = AfterValidator(single_line)
+# What people name things by: it ends up in lists, headers and downloads.
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), SINGLE_LINE
+]
 
 
 class Model(BaseModel):

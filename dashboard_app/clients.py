@@ -6,6 +6,7 @@ Unauthenticated once the session has ended.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,7 +56,7 @@ class ServiceClient:
     def send(self, method: str, path: str, **given: Any) -> requests.Response:
         """Calls and passes on which browser asks, with the proof that we may say so."""
         headers = forwarded_headers(request_address(), self.secret)
-        headers["User-Agent"] = request.headers.get("User-Agent", "")[:LONGEST_PROGRAM]
+        headers["User-Agent"] = program(request.headers.get("User-Agent", ""))
         return self.api.call(method, path, headers=headers, **given)
 
     def as_user(self, method: str, path: str, **given: Any) -> requests.Response:
@@ -88,6 +89,14 @@ class ServiceClient:
         """Sends a change as the signed-in user and returns the answer's JSON, if any."""
         answer = self.as_user(method, path, json=body)
         return document(answer) if answer.content else None
+
+
+def program(user_agent: str) -> str:
+    """Returns what a browser calls itself, as far as a header of ours can say it.
+
+    The HTTP library refuses to send other text, which would count as the service's failure.
+    """
+    return re.sub(r"[^ -~]", "", user_agent).strip()[:LONGEST_PROGRAM]
 
 
 def document(answer: requests.Response) -> Any:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from flask import Response
 
-RISKY = ("=", "+", "-", "@", "\t", "\r")
+# Full-width ones count in East Asian spreadsheets.
+RISKY = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def csv_answer(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
@@ -29,5 +32,7 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
 
 
 def harmless(cell: Any) -> Any:
-    """Returns text so that no spreadsheet takes it for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(RISKY) else cell
+    """Returns text so that no spreadsheet takes it for a formula; numbers stay numbers."""
+    if isinstance(cell, str) and cell.startswith(RISKY) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell

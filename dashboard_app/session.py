@@ -28,6 +28,8 @@ from dashboard_app.store import Store, open_store
 
 REFRESH_AHEAD = 30
 TOUCH_EVERY = 30
+# Not cookies: the theme stays.
+CLEARED = '"cache", "storage"'
 SIGNED_OUT = "Your session has ended. Sign in again."
 
 Json = dict[str, Any]
@@ -85,6 +87,7 @@ class OpaqueCookies(SessionInterface):
             response.set_cookie(name, session.sid, max_age=lifetime(), **attributes)
         elif session.received and not session.sid:
             response.delete_cookie(name, **attributes)
+            response.headers["Clear-Site-Data"] = CLEARED
 
 
 def install(app: Flask, settings: DashboardSettings) -> None:

@@ -22,19 +22,22 @@ def install(app: Flask) -> None:
 
 def chosen() -> str:
     """Returns `light` or `dark`, or "" to follow the system."""
-    theme = request.cookies.get("theme", "")
+    return known(request.cookies.get("theme", ""))
+
+
+def known(theme: str) -> str:
     return theme if theme in THEMES else ""
 
 
 @public
 def choose() -> Response:
     """Keeps the theme in a cookie; anything but a theme goes back to the system's."""
-    theme = request.form.get("theme", "")
+    theme = known(request.form.get("theme", ""))
     if is_fragment():
         answer = Response(status=204, headers={"HX-Trigger": json.dumps({"theme": theme})})
     else:
         answer = make_response(redirect(local_part(request.headers.get("Referer", "")) or "/", 303))
-    if theme in THEMES:
+    if theme:
         secure = current_app.config["SESSION_COOKIE_SECURE"]
         answer.set_cookie("theme", theme, YEAR, secure=secure, httponly=True, samesite="Lax")
     else:

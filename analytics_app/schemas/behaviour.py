@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 from analytics_app.schemas.events import EventType
 from analytics_app.schemas.reports import RangeQuery
 from chassis.pagination import PageQuery
-from chassis.schema import Model, Timestamp
+from chassis.schema import SINGLE_LINE, Model, Name, Timestamp
 from chassis.visibility import OnlyFor
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -268,9 +268,9 @@ Page = Literal["overview", "events", "funnels", "retention", "paths", "propertie
 class SavedReportIn(Model):
     """A report page's parameters, as they stand in its address after the `?`."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    name: Name
     report: Page
-    query: Annotated[str, StringConstraints(max_length=4000)] = ""
+    query: Annotated[str, StringConstraints(max_length=4000), SINGLE_LINE] = ""
 
 
 class SavedReportOut(Model):
@@ -306,7 +306,9 @@ class AnnotationIn(Model):
     """A note on a day of the reporting zone."""
 
     day: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\d$")]
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    text: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), SINGLE_LINE
+    ]
 
 
 class AnnotationOut(Model):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from chassis.schema import Model, Query, Timestamp
+from chassis.schema import Model, Name, Query, Timestamp
 
 Scope = Literal["events:write", "events:read", "reports:read"]
 
@@ -14,7 +14,7 @@ Scope = Literal["events:write", "events:read", "reports:read"]
 class KeyIn(Model):
     """A key to make."""
 
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+    name: Name
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] | None = None
 

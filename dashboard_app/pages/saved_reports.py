@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl, urlencode
+
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
@@ -60,7 +62,9 @@ def one(report_id: int) -> ResponseReturnValue:
     """Leads to the report as it was saved: this is the link to share."""
     found = analytics().saved_report(report_id)
     address = url_for(PAGES[found["report"]][0])
-    return redirect(f"{address}?{found['query']}" if found["query"] else address)
+    # Written anew: older ones may hold what no header can.
+    query = urlencode(parse_qsl(found["query"], keep_blank_values=True))
+    return redirect(f"{address}?{query}" if query else address)
 
 
 @routes.post("/saved-reports")

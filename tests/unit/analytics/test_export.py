@@ -52,6 +52,19 @@ def test_csv_reads_back_as_it_was(admin: Api) -> None:
     assert (row["user_id"], row["actor"], row["created_at"]) == ("5", "", sent["created_at"])
 
 
+def test_csv_holds_no_formula(admin: Api) -> None:
+    kinds = [f"{begin}A1:B2" for begin in "Aa0_.:-"] + ["-", "-1", "--x", "-SUM"]
+    admin.batch([an_event(n, event_type=kind) for n, kind in enumerate(kinds)])
+    answer = admin.call("GET", "/analytics/export", query_string={"format": "csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.get_data(as_text=True))))
+    assert {row["event_type"].removeprefix("'") for row in rows} == set(kinds)
+    for row in rows:
+        assert row["event_type"][0] != "-"
+        assert row["metadata"][0] == "{"
+        for name in ("event_id", "user_id", "created_at"):
+            assert not row[name] or row[name][0].isalnum()
+
+
 def test_an_export_narrows_by_time_type_and_user(admin: Api) -> None:
     admin.batch([an_event(n, user_id=n % 2 + 1) for n in range(12)])
     assert len(exported(admin)) == 12

@@ -96,6 +96,7 @@ def test_an_expired_key_is_nobodys(app: Flask, admin: Api) -> None:
         {"name": "x", "scopes": ["events:erase"]},
         {"name": "x" * 101, "scopes": ["events:read"]},
         {"name": "x\x00", "scopes": ["events:read"]},
+        {"name": "x\ny", "scopes": ["events:read"]},
         {"name": "x", "scopes": ["events:read"], "expires_in_days": 0},
         {"name": "x", "scopes": ["events:read"], "expires_in_days": 10**9},
         {"name": "x", "scopes": "events:read"},

@@ -47,6 +47,10 @@ def test_only_its_maker_or_an_admin_deletes_a_saved_report(
         ({"report": "taxes"}, "report"),
         ({"query": "x" * 4001}, "query"),
         ({"name": "a\x00b"}, "name"),
+        ({"name": "a\r\nb"}, "name"),
+        ({"name": "a\u2028b"}, "name"),
+        ({"query": "range=7d\r\nSet-Cookie: a=b"}, "query"),
+        ({"query": "a=\x7f"}, "query"),
         ({"extra": 1}, "extra"),
     ],
 )
@@ -99,6 +103,12 @@ def test_a_day_that_is_none_is_refused(analyst: Api, day: str) -> None:
     answer = noted(analyst, day=day)
     assert answer.status_code == 422
     assert answer.get_json()["errors"][0]["field"] == "day"
+
+
+def test_a_note_is_one_line(analyst: Api) -> None:
+    answer = noted(analyst, text="Release\n2.0")
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.get_json()["errors"]] == ["text"]
 
 
 def test_only_its_author_or_an_admin_deletes_a_note(app: Flask, analyst: Api, admin: Api) -> None:

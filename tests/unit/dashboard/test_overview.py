@@ -190,9 +190,27 @@ def test_no_address_makes_a_page_fail(platform: Platform, path: str, query: str)
     assert platform.admin.get(f"{path}?{query}").status_code < 500
 
 
-def test_a_download_holds_no_formula() -> None:
-    from dashboard_app.downloads import harmless
+FORMULAS = [
+    begin + rest
+    for begin in ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+    for rest in ("", "1+1", "A1:B2", "cmd|' /C calc'!A0", "SUM(1)", "1-A1", "1e", "1.", ".5", "１")
+]
 
-    assert harmless("=1+1") == "'=1+1"
-    assert harmless("page_view") == "page_view"
-    assert harmless(-5) == -5
+
+@pytest.mark.parametrize("cell", FORMULAS, ids=repr)
+def test_a_download_holds_no_formula(cell: str) -> None:
+    from dashboard_app.downloads import csv_text
+
+    ((read,),) = csv.reader(io.StringIO(csv_text([[cell]]), newline=""))
+    assert read == f"'{cell}"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["-5", "+5", "-1.5", "-1e5", "+1.25E-3", "page_view", "a=1", "1+1", "", "Ünder", -5, 2.5],
+)
+def test_a_download_leaves_numbers_and_words_alone(cell: object) -> None:
+    from dashboard_app.downloads import csv_text
+
+    (row,) = csv.reader(io.StringIO(csv_text([["x", cell]]), newline=""))
+    assert row == ["x", str(cell)]

@@ -114,6 +114,20 @@ def test_signing_out_ends_the_session_here_and_at_the_users_service(platform: Pl
     assert ada.get("/").status_code == 302
 
 
+def test_the_answer_that_takes_the_cookie_clears_what_the_browser_kept(
+    platform: Platform,
+) -> None:
+    ada = platform.person("ada")
+    assert "Clear-Site-Data" not in ada.get("/").headers
+    done = ada.submit("/logout", {}, page="/")
+    assert done.headers["Clear-Site-Data"] == '"cache", "storage"'
+    eve = platform.person("eve")
+    platform.call("users", "POST", "/logout", eve.token, json={"everywhere": True})
+    ended = eve.fragment("/overview/types")
+    assert (ended.status_code, ended.headers["Clear-Site-Data"]) == (401, '"cache", "storage"')
+    assert "Clear-Site-Data" not in platform.visitor().get("/").headers
+
+
 def test_one_can_sign_out_while_the_users_service_is_down(platform: Platform) -> None:
     ada = platform.person("ada")
     token = csrf_of(ada.get("/").text)
