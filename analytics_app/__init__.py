@@ -37,7 +37,8 @@ from analytics_app.services import NAME, Services
 from analytics_app.store import Store
 from analytics_app.writers import Writers
 from chassis import SERVICE_HEADERS, assemble, config, database, openapi, tracing
-from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys
+from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys, Standing
+from chassis.revocation import RemoteStanding
 from chassis.version import VERSION
 from chassis.worker import LANE
 
@@ -45,9 +46,17 @@ FAST_HEADERS = {**SERVICE_HEADERS, "Cache-Control": "no-store"}
 DESCRIPTION = "Stores events and answers what happened, when, and by how many."
 
 
-def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None = None) -> Flask:
-    """Returns the analytics service; raises ConfigurationError with every complaint."""
+def create_app(
+    settings: AnalyticsSettings | None = None,
+    keys: KeySource | None = None,
+    standing: Standing | None = None,
+) -> Flask:
+    """Returns the analytics service; raises ConfigurationError with every complaint.
+
+    `keys` and `standing` stand in for what the users service publishes.
+    """
     settings = settings or config.load(AnalyticsSettings)
+    standing = standing or RemoteStanding(settings.users_url)
     app = Flask(__name__, static_folder=None)
     engines.connect(app, db, settings)
     app.extensions[NAME] = found = services_of(app, settings)
@@ -56,6 +65,7 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         audience="analytics",
         issuer=settings.jwt_issuer,
         keys=keys or RemoteKeys(f"{settings.users_url}/.well-known/jwks.json"),
+        standing=standing,
         token_types=("access", "service"),
         key_lookup=found.keys.holder,
         key_known=found.keys.remembered,
@@ -64,8 +74,9 @@ def create_app(settings: AnalyticsSettings | None = None, keys: KeySource | None
         app,
         settings,
         authenticate=authenticate,
+        confirm=standing.confirm,
         checks={"database": lambda: database.check(engines.for_erasures(db))},
-        degraded_checks=replica_check(settings),
+        degraded_checks={"revocations": standing.check, **replica_check(settings)},
         collectors=[TableHealth(app)],
     )
     database.install(app)

@@ -35,6 +35,7 @@ def assemble(
     settings: Settings,
     *,
     authenticate: Callable[[], Caller | None],
+    confirm: Callable[[Caller], None] | None = None,
     checks: Mapping[str, Check],
     degraded_checks: Mapping[str, Check] | None = None,
     collectors: Iterable[Collector] = (),
@@ -61,7 +62,7 @@ def assemble(
     health.install(app, settings.service, checks, degraded_checks or {})
     auth.guard(app, authenticate, on_anonymous=on_anonymous)
     limits.install(app, settings)
-    auth.enforce(app)
+    auth.enforce(app, confirm)
     api.install_paths(app)
     cors(app, settings)
     tracing.install(app, settings.service)

@@ -32,11 +32,15 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may use a view: everybody, any signed-in user, or holders of one of the scopes."""
+    """Who may use a view: everybody, any signed-in user, or holders of one of the scopes.
+
+    `confirmed`: a user's session and role are asked for anew, wherever the token comes from.
+    """
 
     everybody: bool = False
     any_user: bool = False
     scopes: frozenset[str] = frozenset()
+    confirmed: bool = False
 
     def allows(self, caller: Caller) -> bool:
         """Whether the caller may come in."""
@@ -55,9 +59,15 @@ def signed_in(view: View) -> View:
     return declare(view, Access(any_user=True))
 
 
-def requires(*scopes: str, or_user: bool = False) -> Callable[[View], View]:
-    """Opens the view to holders of any one of the scopes (and to every user if `or_user`)."""
-    return lambda view: declare(view, Access(any_user=or_user, scopes=frozenset(scopes)))
+def requires(
+    *scopes: str, or_user: bool = False, confirmed: bool = False
+) -> Callable[[View], View]:
+    """Opens the view to holders of any one of the scopes (and to every user if `or_user`).
+
+    `confirmed` is for what can't be undone, or outlives the token that it is done with.
+    """
+    access = Access(any_user=or_user, scopes=frozenset(scopes), confirmed=confirmed)
+    return lambda view: declare(view, access)
 
 
 def declare(view: View, access: Access) -> View:
@@ -108,8 +118,12 @@ def guard(
     app.extensions["guard.on_anonymous"] = on_anonymous
 
 
-def enforce(app: Flask) -> None:
-    """Refuses the request unless the view's declaration lets the caller in."""
+def enforce(app: Flask, confirm: Callable[[Caller], None] | None = None) -> None:
+    """Refuses the request unless the view's declaration lets the caller in.
+
+    `confirm` raises a Problem unless a user's session and role still stand; an app without it
+    has no `confirmed` views.
+    """
     on_anonymous = app.extensions.get("guard.on_anonymous")
 
     @app.before_request
@@ -128,4 +142,7 @@ def enforce(app: Flask) -> None:
             raise Unauthenticated()
         if not access.allows(found):
             raise Forbidden()
+        if access.confirmed and found.kind == "user":
+            assert confirm is not None, "a confirmed view in an app that can't confirm"
+            confirm(found)
         return None

@@ -45,6 +45,9 @@ class Standing(Protocol):
     def confirm(self, caller: Caller) -> None:
         """Raises Unauthenticated unless session and role of the current caller still stand."""
 
+    def check(self) -> None:
+        """Raises Unavailable if what is known is old."""
+
 
 class RemoteKeys:
     """The public keys another service publishes, kept while that service is down.

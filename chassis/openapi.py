@@ -37,6 +37,10 @@ IF_NONE_MATCH = {
     "description": "the ETag of an answer one has",
     "schema": {"type": "string"},
 }
+CONFIRMED = (
+    "For an account it is asked of the users service whether session and role still stand: "
+    "503 while that can't be had."
+)
 PARAMETER = re.compile(r"<(?:(?P<kind>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
 
 
@@ -120,7 +124,7 @@ def described(
     entry: dict[str, Any] = {
         "operationId": f"{rule.endpoint.replace('.', '_')}_{method.lower()}",
         "summary": summary.rstrip("."),
-        "description": " ".join(rest.split()),
+        "description": " ".join([*rest.split(), *([CONFIRMED] if access.confirmed else [])]),
         "tags": [rule.endpoint.partition(".")[0]],
         "parameters": [
             *path_parameters(rule),

@@ -136,6 +136,10 @@ class RemoteStanding:
         """Whether a token of the session, issued at that Unix second, no longer holds."""
         return self.list.revokes(session_id, issued_at)
 
+    def check(self) -> None:
+        """Raises Unavailable if the list is older than 10 s, or was never had."""
+        self.list.check()
+
     def confirm(self, caller: Caller) -> None:
         """Asks with the caller's own token; raises Unauthenticated, or Unavailable."""
         token = bearer_credential(request.headers.get("Authorization"))

@@ -17,7 +17,7 @@ routes = Blueprint("api_keys", __name__, url_prefix="/analytics/api-keys")
 
 
 @routes.post("")
-@requires("keys:manage")
+@requires("keys:manage", confirmed=True)
 @api(body=KeyIn, answers={201: NewKey})
 def issue_key(body: KeyIn) -> dict[str, Any]:
     """Make an API key; its text is in this answer and nowhere else."""
@@ -35,7 +35,7 @@ def list_keys(query: KeysQuery) -> dict[str, Any]:
 
 
 @routes.delete("/<id:key_id>")
-@requires("keys:manage")
+@requires("keys:manage", confirmed=True)
 @api(answers={204: None})
 def delete_key(key_id: int) -> None:
     """Delete an API key; within 5 s nobody takes it any more."""

@@ -53,7 +53,7 @@ def get_saved_report(report_id: int) -> dict[str, Any]:
 
 
 @routes.delete("/saved-reports/<id:report_id>")
-@signed_in
+@requires(or_user=True, confirmed=True)
 @api(answers={204: None}, errors=(NotFound, Forbidden))
 def delete_saved_report(report_id: int) -> None:
     """Delete a saved report of one's own; admins delete anybody's."""
@@ -79,7 +79,7 @@ def list_annotations(query: AnnotationsQuery) -> dict[str, Any]:
 
 
 @routes.delete("/annotations/<id:annotation_id>")
-@signed_in
+@requires(or_user=True, confirmed=True)
 @api(answers={204: None}, errors=(NotFound, Forbidden))
 def delete_annotation(annotation_id: int) -> None:
     """Delete a note of one's own; admins delete anybody's."""

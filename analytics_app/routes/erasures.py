@@ -26,7 +26,7 @@ running = BoundedSemaphore(AT_ONCE)
 
 
 @routes.delete("/users/<id:user_id>/events")
-@requires("events:erase")
+@requires("events:erase", confirmed=True)
 @api(answers={200: Erased, 202: ErasureBegun}, errors=(Invalid,))
 def erase_user(user_id: int) -> Any:
     """Erase all events of a user.
@@ -40,7 +40,7 @@ def erase_user(user_id: int) -> Any:
 
 
 @routes.delete("/visitors/<path:visitor_id>/events")
-@requires("events:erase")
+@requires("events:erase", confirmed=True)
 @api(answers={200: Erased, 202: ErasureBegun}, errors=(Invalid,))
 def erase_visitor(visitor_id: str) -> Any:
     """Erase all events of a visitor, as of a user."""

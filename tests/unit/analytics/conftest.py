@@ -23,6 +23,8 @@ import analytics_app
 from analytics_app import create_app
 from analytics_app.config import AnalyticsSettings
 from analytics_app.models import db
+from chassis.auth import Caller
+from chassis.errors import Unauthenticated, Unavailable
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 SCOPES = {
@@ -43,6 +45,35 @@ class Keys:
 
     def key(self, kid: str) -> Any | None:
         return KEY.public_key() if kid == "test" else None
+
+
+class Standing:
+    """Sessions as a test would have them: all stand, until it says otherwise.
+
+    `revoked` has, by `sid`, the second before which tokens no longer hold; `roles` the present
+    role of users that is not their token's (None: the session has ended); `down` what the
+    users service is.
+    """
+
+    def __init__(self) -> None:
+        self.revoked: dict[str, float] = {}
+        self.roles: dict[int, str | None] = {}
+        self.down = False
+        self.confirmed: list[int | None] = []
+
+    def revokes(self, session_id: str, issued_at: int) -> bool:
+        return issued_at < self.revoked.get(session_id, 0)
+
+    def confirm(self, caller: Caller) -> None:
+        if self.down:
+            raise Unavailable("down")
+        self.confirmed.append(caller.user_id)
+        if self.roles.get(caller.user_id or 0, caller.role) != caller.role:
+            raise Unauthenticated()
+
+    def check(self) -> None:
+        if self.down:
+            raise Unavailable("down")
 
 
 def token(**claims: Any) -> str:
@@ -104,7 +135,13 @@ class Api:
 
 
 @pytest.fixture
-def make_app(database_url: str) -> Iterator[MakeApp]:
+def standing() -> Standing:
+    """Returns what is known of sessions, for a test to change."""
+    return Standing()
+
+
+@pytest.fixture
+def make_app(database_url: str, standing: Standing) -> Iterator[MakeApp]:
     """Yields a function that makes the app; its database is empty and migrated at first."""
     made: list[Flask] = []
     migrated: set[str] = set()
@@ -119,7 +156,7 @@ def make_app(database_url: str) -> Iterator[MakeApp]:
             "ingest_timeout_ms": 10_000,  # the machine may be busy: no test here is about it
             **settings,
         }
-        app = create_app(AnalyticsSettings.model_validate(given), keys=Keys())
+        app = create_app(AnalyticsSettings.model_validate(given), keys=Keys(), standing=standing)
         with app.app_context():
             url = given["analytics_database_url"]
             if url not in migrated:

@@ -11,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from flask import Flask
 
-from chassis.errors import Unavailable
-from chassis.revocation import RevocationList, digest
+from chassis.auth import Caller
+from chassis.errors import Unauthenticated, Unavailable
+from chassis.revocation import RemoteStanding, RevocationList, digest
 from tests.servers import free_port, wait_until
 
 SECOND = 1_790_000_000
@@ -165,3 +167,39 @@ def test_the_machines_proxy_is_not_asked(
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     publisher.revoked = {"1": None}
     assert followed(publisher).revokes("1", math.floor(time.time()))
+
+
+ADMIN = Caller("user", "1", frozenset(), 1, "admin", "7")
+
+
+def confirm(publisher: Publisher) -> None:
+    app = Flask(__name__)
+    with app.test_request_context(headers={"Authorization": "bearer a.b.c"}):
+        RemoteStanding(publisher.url).confirm(ADMIN)
+
+
+def test_who_still_has_session_and_role_is_confirmed(publisher: Publisher) -> None:
+    publisher.body = b'{"id": 1, "role": "admin"}'
+    confirm(publisher)
+    (asked,) = publisher.seen
+    assert (asked["path"], asked["Authorization"]) == ("/users/me", "Bearer a.b.c")
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, b'{"role": "viewer"}'), (401, b"{}")])
+def test_who_has_not_is_refused(publisher: Publisher, status: int, body: bytes) -> None:
+    publisher.status, publisher.body = status, body
+    with pytest.raises(Unauthenticated):
+        confirm(publisher)
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(403, b"{}"), (404, b"{}"), (429, b"{}"), (500, b"{}"), (302, b""), (200, b"<html>"),
+     (200, b"[]"), (200, b"{}"), (200, b"1")],
+)  # fmt: skip
+def test_what_can_not_be_known_is_unavailable(
+    publisher: Publisher, status: int, body: bytes
+) -> None:
+    publisher.status, publisher.body = status, body
+    with pytest.raises(Unavailable):
+        confirm(publisher)

@@ -31,7 +31,7 @@ import analytics_app
 import dashboard_app
 import users_app
 from analytics_app.config import AnalyticsSettings
-from chassis.revocation import RevocationList
+from chassis.revocation import RemoteStanding, RevocationList
 from dashboard_app import reports
 from dashboard_app.config import DashboardSettings
 from users_app.config import UsersSettings
@@ -78,6 +78,14 @@ class AskedEachTime(RevocationList):
 
     def follow(self) -> None:
         self.refresh()
+
+
+def standing_at(users: WsgiAdapter) -> RemoteStanding:
+    """Returns what analytics knows of sessions, asked of the users service in process."""
+    standing = RemoteStanding(USERS)
+    standing.list = AskedEachTime(WsgiAdapter(users.app))
+    standing.users.session.mount("http://", users)
+    return standing
 
 
 def as_response(request: requests.PreparedRequest, answer: TestResponse) -> requests.Response:
@@ -271,12 +279,14 @@ def new_platform(folder: Path, settings: dict[str, Any], services: Services) -> 
             }
         )
     )  # fmt: skip
+    adapters = {"users": WsgiAdapter(users)}
     analytics = analytics_app.create_app(
         AnalyticsSettings.model_validate(
             {"analytics_database_url": f"sqlite:///{folder}/analytics.db",
              "secret_key": secret, **quiet, **services.get("analytics", {})}
         ),
         keys=key_ring(KEY_PEM),
+        standing=standing_at(adapters["users"]),
     )  # fmt: skip
     app = dashboard_app.create_app(
         DashboardSettings.model_validate(
@@ -287,10 +297,9 @@ def new_platform(folder: Path, settings: dict[str, Any], services: Services) -> 
             }
         )
     )  # fmt: skip
-    adapters = {}
-    for name, service in (("users", users), ("analytics", analytics)):
-        adapters[name] = WsgiAdapter(service)
-        app.extensions[name].api.session.mount("http://", adapters[name])
+    adapters["analytics"] = WsgiAdapter(analytics)
+    for name, adapter in adapters.items():
+        app.extensions[name].api.session.mount("http://", adapter)
     app.extensions["revocations"] = AskedEachTime(adapters["users"])
     users.extensions["users"].analytics.session.mount("http://", adapters["analytics"])
     for cache in (reports.rankings, reports.pulses):
