@@ -145,6 +145,7 @@ def summary(response: Response) -> dict[str, Any]:
         "status": response.status_code,
         "duration_ms": round((time.perf_counter() - g.get("started", 0)) * 1000, 2),
         "user_id": getattr(caller, "user_id", None),
+        "caller": f"{caller.kind}:{caller.subject}" if caller else None,
     }
 
 

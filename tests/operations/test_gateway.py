@@ -53,6 +53,17 @@ def test_nobody_outside_reads_metrics(gateway: Gateway, users: Stack, path: str)
     assert "flask_http" in requests.get(f"{users.users_url}/metrics", timeout=10).text
 
 
+@pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT", "PWN3D"])
+def test_trace_is_refused_and_repeats_nothing(gateway: Gateway, method: str) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+        head = f"{method} /users HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a-secret\r\n"
+        connection.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith(("HTTP/1.1 405", "HTTP/1.1 400"))
+    assert "application/problem+json" in answer
+    assert "secret" not in answer
+
+
 def test_half_sent_requests_hold_no_thread_of_the_app(gateway: Gateway) -> None:
     held = []
     try:

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
+from structlog.testing import capture_logs
 
 from chassis import assemble, openapi
 from chassis.api import api
@@ -326,6 +327,22 @@ def test_made_up_methods_and_paths_do_not_become_metric_labels(client: FlaskClie
 def test_an_unknown_method_is_405(client: FlaskClient) -> None:
     assert client.open("/things", method="PWN3D").status_code == 405
     assert client.delete("/things").headers["Allow"]
+
+
+@pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT"])
+def test_trace_is_refused_and_repeats_nothing(client: FlaskClient, method: str) -> None:
+    answer = client.open("/things", method=method, headers={"Authorization": "Bearer a-secret"})
+    assert answer.status_code == 405
+    assert "secret" not in answer.get_data(as_text=True)
+
+
+def test_a_refusal_is_logged_with_its_caller(client: FlaskClient) -> None:
+    for who, status in (("user", 403), (None, 401)):
+        with capture_logs() as lines:
+            answer = client.get("/writers", headers={"Authorization": who} if who else {})
+        assert answer.status_code == status
+        assert (lines[-1]["status"], lines[-1]["route"]) == (status, "/writers")
+        assert lines[-1]["caller"] == ("user:7" if who else None)
 
 
 def test_answers_are_compressed_and_revalidated(client: FlaskClient) -> None:
