@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Iterable
 from typing import Any
@@ -104,4 +105,7 @@ def token_is_valid(given: str) -> bool:
 
 def signer() -> URLSafeTimedSerializer:
     assert current_app.secret_key is not None
-    return URLSafeTimedSerializer(current_app.secret_key, salt="form of a stranger")
+    how = {"digest_method": hashlib.sha256, "key_derivation": "hmac"}  # not SHA-1
+    return URLSafeTimedSerializer(
+        current_app.secret_key, salt="form of a stranger", signer_kwargs=how
+    )

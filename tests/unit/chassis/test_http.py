@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from queue import Queue
+from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
@@ -365,6 +368,19 @@ def test_calls_over_the_limit_are_429_for_that_caller_alone() -> None:
     assert int(limited.headers["Retry-After"]) > 0
     assert client.get("/writers", headers={"Authorization": "service"}).status_code == 200
     assert client.get("/health").status_code == 200
+
+
+def test_a_redis_that_stalls_costs_a_call_a_moment() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        client = make_client(redis_url=address, api_calls_per_minute=3)
+        answered = Queue[int]()
+
+        def call() -> None:
+            answered.put(client.get("/mine", headers={"Authorization": "user"}).status_code)
+
+        Thread(target=call, daemon=True).start()
+        assert answered.get(timeout=20) == 200
 
 
 def test_cors_answers_the_configured_origins_only() -> None:

@@ -106,6 +106,17 @@ def test_the_token_may_come_in_a_header(platform: Platform) -> None:
     assert admin.client.post("/logout", headers=headers).status_code == 303
 
 
+def test_every_page_offers_to_sign_out(platform: Platform) -> None:
+    admin, views = platform.admin, platform.app.view_functions
+    pages = [
+        rule.rule for rule in platform.app.url_map.iter_rules()
+        if getattr(views[rule.endpoint], "is_landing", False) and not rule.arguments
+    ]  # fmt: skip
+    assert len(pages) > 10
+    for page in (*pages, "/nowhere"):
+        assert 'action="/logout"' in admin.get(page).text, page
+
+
 def test_the_theme_is_a_cookie_that_the_server_reads(platform: Platform) -> None:
     browser = platform.visitor()
     assert "data-theme" not in browser.get("/login").text
