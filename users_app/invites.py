@@ -56,7 +56,14 @@ def digest(invite_code: str) -> str:
 
 def claim(invite_code: str, email: str) -> Invite:
     """Returns the invite, locked until the registration is stored; raises Invalid."""
-    query = select(Invite).where(Invite.digest == digest(invite_code)).with_for_update()
+    return look_up(invite_code, email, locked=True)
+
+
+def look_up(invite_code: str, email: str, *, locked: bool = False) -> Invite:
+    """Returns the invite if it is good for the address; raises Invalid."""
+    query = select(Invite).where(Invite.digest == digest(invite_code))
+    if locked:
+        query = query.with_for_update().execution_options(populate_existing=True)
     found = db.session.scalar(query)
     if found is None or found.used_at or found.expires_at <= clock.now():
         raise Invalid([FieldError("invite", "is unknown, used or expired: ask for a new one")])

@@ -6,19 +6,14 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore
 
 from flask_bcrypt import Bcrypt
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from chassis.errors import TooManyRequests
 from users_app import names
+from users_app.hashing_slots import HashingSlots
 
 SHORTEST, LONGEST = 8, 128
-SLOT_WAIT_SECONDS = 2.0
-WAITING_PER_SLOT = 4
 COMMON = frozenset(FREQUENCY_LISTS["passwords"])
 # Below this length nearly every password holds the username by chance.
 SHORTEST_USERNAME_LOOKED_FOR = 3
@@ -44,27 +39,25 @@ def holds(password: str, username: str) -> bool:
 class PasswordHasher:
     """bcrypt over a keyed digest, so that bytes beyond bcrypt's 72nd count too.
 
-    At most `slots` hashes run at a time; the surplus waits up to 2 s, and only so many wait
-    that threads are left for everything else. Beyond that: TooManyRequests.
+    Each hash takes a slot for the address that asks; without one: TooManyRequests.
     """
 
     def __init__(self, bcrypt: Bcrypt, pepper: bytes, *, rounds: int, slots: int) -> None:
         self.bcrypt = bcrypt
         self.pepper = pepper
         self.rounds = rounds
-        self.running = BoundedSemaphore(slots)
-        self.admitted = BoundedSemaphore(slots * (1 + WAITING_PER_SLOT))
+        self.slots = HashingSlots(slots)
         self.stand_in = self.bcrypt.generate_password_hash(secrets.token_bytes(32), rounds)
 
-    def hash(self, password: str) -> str:
+    def hash(self, password: str, address: str) -> str:
         """Returns the hash to store."""
-        with self.slot():
+        with self.slots.slot(address):
             made: bytes = self.bcrypt.generate_password_hash(self.digest(password), self.rounds)
         return made.decode("ascii")
 
-    def matches(self, stored: str | None, password: str) -> bool:
+    def matches(self, stored: str | None, password: str, address: str) -> bool:
         """Whether the password is the stored one's; takes as long without a stored one."""
-        with self.slot():
+        with self.slots.slot(address):
             return self.compare(stored or self.stand_in, password) and stored is not None
 
     def compare(self, stored: str | bytes, password: str) -> bool:
@@ -84,21 +77,3 @@ class PasswordHasher:
         # NFKC: the same password typed on another keyboard is the same one.
         text = names.normal(password).encode()
         return base64.b64encode(hmac.new(self.pepper, text, hashlib.sha256).digest())
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        if not self.admitted.acquire(blocking=False):
-            raise too_busy()
-        try:
-            if not self.running.acquire(timeout=SLOT_WAIT_SECONDS):
-                raise too_busy()
-            try:
-                yield
-            finally:
-                self.running.release()
-        finally:
-            self.admitted.release()
-
-
-def too_busy() -> TooManyRequests:
-    return TooManyRequests("Too many sign-ins at once: try again in a moment.", retry_after=2)

@@ -69,12 +69,12 @@ def digest(code: str) -> str:
 
 def confirm(code: str, password: str, origin: Origin) -> None:
     """Sets the password and ends all sessions; raises Invalid for a dead code."""
-    account = find.account(owner(code))
-    change.refuse_with_username(account, password)
+    user_id = owner(code)
+    change.refuse_with_username(find.account(user_id), password)
     db.session.rollback()
-    hashed = parts().hasher.hash(password)
+    hashed = parts().hasher.hash(password, origin.address)
     with transaction(db.session):
-        account = find.locked(owner(code))
+        account = find.locked(user_id)
         # Asked again under the lock: of two who use the code at once, one comes second.
         owner(code)
         change.store_password(account, hashed, origin, how="reset")

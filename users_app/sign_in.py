@@ -34,8 +34,8 @@ def sign_in(identifier: str, password: str, origin: Origin) -> Grant:
     throttle.refuse_hammering(origin.address)
     known = credentials(identifier)
     db.session.rollback()
-    matches = parts().hasher.matches(known.hashed_password, password)
-    better_hash = rehashed(known, password) if matches else None
+    matches = parts().hasher.matches(known.hashed_password, password, origin.address)
+    better_hash = rehashed(known, password, origin) if matches else None
     with transaction(db.session):
         allowed = throttle.count_attempt(subject(known, identifier), origin.address)
         account = locked_account(known)
@@ -109,11 +109,11 @@ def admit(account: User, better_hash: str | None, origin: Origin) -> Grant:
     return open_session(account, origin)
 
 
-def rehashed(known: Credentials, password: str) -> str | None:
+def rehashed(known: Credentials, password: str, origin: Origin) -> str | None:
     """Returns a hash at the present cost if the stored one is cheaper."""
     hasher = parts().hasher
     if known.hashed_password and hasher.is_outdated(known.hashed_password):
-        return hasher.hash(password)
+        return hasher.hash(password, origin.address)
     return None
 
 
@@ -123,7 +123,7 @@ def confirmed(account_id: int, password: str, origin: Origin) -> bool:
     query = select(User.hashed_password).where(User.id == account_id)
     stored = db.session.scalar(query)
     db.session.rollback()
-    matches = parts().hasher.matches(stored, password)
+    matches = parts().hasher.matches(stored, password, origin.address)
     with transaction(db.session):
         allowed = throttle.count_attempt(f"account {account_id}", origin.address)
         if matches and allowed:

@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import requests
 
-from tests.integration.users_service import Api, at_once, users_stack
+from tests.integration.users_service import PASSWORD, Api, at_once, users_stack
 
 TURNS, ACCOUNTS = 50, 10
 
@@ -76,6 +76,36 @@ def test_fifty_sign_ins_at_once_leave_health_under_100_ms(database_url: str) -> 
         watcher.join()
     assert_shed(answers)
     assert statistics.median(health) < 100
+
+
+def test_twelve_connections_of_one_address_leave_sign_in_to_others(database_url: str) -> None:
+    settings = {"BCRYPT_ROUNDS": "8", "HASHING_SLOTS": "1"}
+    with users_stack(database_url, settings=settings, workers=2) as stack:
+        api = Api(stack.users_url)
+        assert api.register("ada").status_code == 201
+        over, shed = Event(), []
+
+        def hammer() -> None:
+            while not over.is_set():
+                shed.append(api.sign_in("nobody", "wrong password"))
+
+        hammers = [Thread(target=hammer) for _ in range(12)]
+        for each in hammers:
+            each.start()
+        answers = [sign_in_from("127.0.0.2", stack.users_url) for _ in range(10)]
+        over.set()
+        for each in hammers:
+            each.join()
+    assert [answer.status_code for answer in answers] == [200] * 10
+    assert {answer.status_code for answer in shed} == {401, 429}
+
+
+def sign_in_from(address: str, url: str) -> requests.Response:
+    """Signs ada in over a connection that begins at this address of the loopback."""
+    with requests.Session() as session:
+        session.get_adapter(url).init_poolmanager(1, 1, source_address=(address, 0))
+        body = {"username": "ada", "password": PASSWORD}
+        return session.post(f"{url}/login", json=body, timeout=30)
 
 
 def assert_shed(answers: list[requests.Response]) -> None:

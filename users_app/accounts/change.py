@@ -110,7 +110,7 @@ def change_password(
     """Sets a new password and ends the other sessions; raises Invalid."""
     refuse_with_username(find.account(user_id), new)
     require_password(user_id, current, origin)
-    hashed = parts().hasher.hash(new)
+    hashed = parts().hasher.hash(new, origin.address)
     with transaction(db.session):
         account = find.locked(user_id)
         store_password(account, hashed, origin, how="change")

@@ -29,9 +29,12 @@ def register(
 ) -> User:
     """Adds an account; raises Forbidden, Invalid (the invite) or Conflict (a name taken)."""
     refuse_by_policy(invite)
+    # First of all: without a valid invite nobody learns who exists, nor has us hash.
+    if invite:
+        invites.look_up(invite, email)
     find.refuse_taken(email, username)
     db.session.rollback()
-    hashed = parts().hasher.hash(password)
+    hashed = parts().hasher.hash(password, origin.address)
     with named_conflicts(), transaction(db.session):
         granted = invites.claim(invite, email) if invite else None
         role = granted.role if granted else "viewer"
@@ -48,7 +51,7 @@ def register(
 
 def create_admin(*, email: str, username: str, password: str, origin: Origin) -> User:
     """Adds an account with the role admin; raises Conflict."""
-    hashed = parts().hasher.hash(password)
+    hashed = parts().hasher.hash(password, origin.address)
     with named_conflicts(), transaction(db.session):
         find.refuse_taken(email, username)
         is_first()

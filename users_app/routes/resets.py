@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from chassis.api import api
 from chassis.auth import public
-from chassis.errors import Invalid, TooManyRequests
+from chassis.errors import Invalid, NotFound, TooManyRequests
 from users_app import resets, schemas
 from users_app.origin import origin
 
@@ -28,7 +28,11 @@ def request_reset(body: schemas.ResetRequest) -> tuple[schemas.ResetAnswer, int]
 
 
 @routes.post("/confirm")
-@api(body=schemas.ResetConfirmation, answers={204: None}, errors=(Invalid, TooManyRequests))
+@api(
+    body=schemas.ResetConfirmation,
+    answers={204: None},
+    errors=(Invalid, NotFound, TooManyRequests),
+)
 @public
 def confirm_reset(body: schemas.ResetConfirmation) -> ResponseReturnValue:
     """Set a new password with the code of the mail; all sessions end."""

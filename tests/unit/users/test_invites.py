@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from tests.unit.users.conftest import Clock, MakeApp, Person, register
 from tests.unit.users.mailbox import code_in, deliver, mails
+from users_app.accounts import find
 from users_app.models import Invite, db
 
 
@@ -45,6 +46,45 @@ def complaint(answer: TestResponse) -> tuple[int, str]:
 def test_nobody_registers_without_an_invite(admin: Person) -> None:
     assert register(admin.client, "ada").status_code == 403
     assert complaint(register(admin.client, "ada", invite="guessed")) == (422, "invite")
+
+
+@pytest.mark.parametrize("name", ["root", "nobody"])
+@pytest.mark.parametrize("kind", ["made up", "used", "another address"])
+def test_without_a_valid_invite_nobody_learns_who_exists_or_has_us_hash(
+    app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+) -> None:
+    code = "made up"
+    if kind != "made up":
+        code = invite(admin, email="ada@example.com")["invite"]
+    if kind == "used":
+        register(admin.client, "ada", invite=code)
+    hashes: list[str] = []
+    monkeypatch.setattr(app.extensions["users"].hasher, "hash", lambda *_: hashes.append("hash"))
+    asked: list[str] = []
+    monkeypatch.setattr(find, "refuse_taken", lambda *_, **__: asked.append("who exists"))
+    assert complaint(register(admin.client, name, invite=code)) == (422, "invite")
+    assert hashes == asked == []
+
+
+def test_with_a_valid_invite_the_taken_field_is_named(admin: Person) -> None:
+    made = invite(admin)
+    answer = register(admin.client, "new", email="ROOT@example.com", invite=made["invite"])
+    assert answer.status_code == 409
+    assert complaint(answer) == (409, "email")
+
+
+def test_an_invite_withdrawn_while_the_password_was_hashed_is_dead(
+    app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, hasher = invite(admin), app.extensions["users"].hasher
+    hash_password = hasher.hash
+
+    def withdraw_meanwhile(*given: str) -> str:
+        assert admin.call("DELETE", f"/invites/{made['id']}").status_code == 204
+        return str(hash_password(*given))
+
+    monkeypatch.setattr(hasher, "hash", withdraw_meanwhile)
+    assert complaint(register(admin.client, "ada", invite=made["invite"])) == (422, "invite")
 
 
 def test_an_invite_registers_once_with_its_role(admin: Person) -> None:

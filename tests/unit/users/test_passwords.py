@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from threading import Event, Thread
 
 import bcrypt
@@ -12,7 +13,7 @@ from sqlalchemy import select, update
 
 from chassis.errors import TooManyRequests
 from tests.unit.users.conftest import PASSWORD, MakeApp, Person, register
-from users_app import passwords
+from users_app import hashing_slots, passwords
 from users_app.models import User, db
 
 
@@ -126,18 +127,99 @@ class HeldBcrypt:
         return True
 
 
-def test_hashing_slots_are_bounded_and_the_surplus_is_told_when_to_return(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(passwords, "SLOT_WAIT_SECONDS", 0.01)
-    held = HeldBcrypt()
-    hasher = passwords.PasswordHasher(held, b"pepper", rounds=4, slots=1)
-    first = Thread(target=hasher.matches, args=("stored", "password"))
-    first.start()
-    held.entered.wait(10)
-    with pytest.raises(TooManyRequests) as refusal:
-        hasher.matches("stored", "password")
-    held.leave.set()
-    first.join()
+HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
+
+
+class Hashing:
+    """A hasher with one slot, whose hashes last until the end of the block; its threads."""
+
+    def __init__(self) -> None:
+        self.held = HeldBcrypt()
+        self.hasher = passwords.PasswordHasher(self.held, b"pepper", rounds=4, slots=1)
+        self.done: list[str] = []
+        self.threads: list[Thread] = []
+
+    def __enter__(self) -> Hashing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        self.held.leave.set()
+        for thread in self.threads:
+            thread.join()
+
+    def check(self, address: str) -> bool:
+        return self.hasher.matches("stored", "password", address)
+
+    def begin(self, address: str) -> None:
+        """Checks in a thread; returns once that has its place."""
+        before = self.hasher.slots.in_flight.total()
+        thread = Thread(target=lambda: self.check(address) and self.done.append(address))
+        thread.start()
+        self.threads.append(thread)
+        while self.hasher.slots.in_flight.total() == before:
+            time.sleep(0.001)
+
+
+def test_hashing_slots_are_bounded_and_the_surplus_is_told_when_to_return() -> None:
+    with Hashing() as hashing:
+        hashing.begin(HOME)
+        hashing.held.entered.wait(10)
+        begun = time.monotonic()
+        with pytest.raises(TooManyRequests) as refusal:
+            hashing.check(ELSEWHERE)
+        waited = time.monotonic() - begun
     assert int(refusal.value.headers["Retry-After"]) >= 1
-    assert hasher.matches("stored", "password"), "the slot is free again"
+    assert 1.9 < waited < 10, "two seconds, not twenty"
+    assert hashing.check(ELSEWHERE), "the slot is free again"
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [(HOME, HOME), ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9")],
+    ids=["IPv4", "IPv6 counts by /64"],
+)
+def test_one_address_takes_two_places_and_others_go_on_in_turn(
+    monkeypatch: pytest.MonkeyPatch, one: str, same: str
+) -> None:
+    monkeypatch.setattr(hashing_slots, "MAX_WAIT_SECONDS", 60)
+    with Hashing() as hashing:
+        hashing.begin(one)
+        hashing.begin(same)
+        begun = time.monotonic()
+        for address in (one, same):
+            with pytest.raises(TooManyRequests, match="from here") as refusal:
+                hashing.check(address)
+        assert time.monotonic() - begun < 30, "told at once"
+        hashing.begin("2001:db8:1:3::1")
+        hashing.begin(ELSEWHERE)
+    assert int(refusal.value.headers["Retry-After"]) >= 1
+    assert hashing.done == [one, same, "2001:db8:1:3::1", ELSEWHERE], "in the order they came"
+    assert not hashing.hasher.slots.in_flight
+
+
+def test_beyond_the_places_of_all_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing_slots, "MAX_WAIT_SECONDS", 60)
+    with Hashing() as hashing:
+        for number in range(5):
+            hashing.begin(f"192.0.2.{number}")
+        begun = time.monotonic()
+        with pytest.raises(TooManyRequests):
+            hashing.check(ELSEWHERE)
+        assert time.monotonic() - begun < 30
+    assert len(hashing.done) == 5
+    assert hashing.check(ELSEWHERE)
+
+
+def test_who_waited_in_vain_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing_slots, "MAX_WAIT_SECONDS", 0.05)
+    with Hashing() as hashing:
+        hashing.begin(HOME)
+        for address in (ELSEWHERE, ELSEWHERE, HOME):
+            with pytest.raises(TooManyRequests):
+                hashing.check(address)
+        monkeypatch.setattr(hashing_slots, "MAX_WAIT_SECONDS", 60)
+        hashing.begin(ELSEWHERE)
+    assert hashing.done == [HOME, ELSEWHERE]

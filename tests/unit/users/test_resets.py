@@ -52,6 +52,31 @@ def test_the_code_of_the_mail_sets_a_new_password_once(ada: Person, code: str) -
     assert again.get_json()["errors"][0]["field"] == "token"
 
 
+def test_a_code_used_while_the_password_was_hashed_is_dead(
+    app: Flask, ada: Person, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasher = app.extensions["users"].hasher
+    hash_password = hasher.hash
+
+    def another_comes_first(*given: str) -> str:
+        monkeypatch.setattr(hasher, "hash", hash_password)
+        assert confirm(ada, code, "the quicker password").status_code == 204
+        return str(hash_password(*given))
+
+    monkeypatch.setattr(hasher, "hash", another_comes_first)
+    assert confirm(ada, code).status_code == 422
+    assert ada.sign_in("the quicker password").status_code == 200
+
+
+def test_a_dead_code_costs_no_hash(
+    app: Flask, ada: Person, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirm(ada, code)
+    monkeypatch.setattr(app.extensions["users"].hasher, "hash", None)
+    for token in (code, "made up"):
+        assert confirm(ada, token, "yet another password").status_code == 422
+
+
 def test_a_reset_ends_every_session(ada: Person, code: str) -> None:
     confirm(ada, code)
     assert ada.call("GET", "/users/me").status_code == 401
