@@ -142,7 +142,7 @@ def drain(timeout: int) -> None:
     """Deliver all that waits, and end; fails if something is left after --timeout seconds."""
     receiver, deadline = Receiver(parts().settings.analytics_url), time.monotonic() + timeout
     while (left := queue.backlog().pending) and time.monotonic() < deadline:
-        outcome = queue.deliver_some(receiver)
+        outcome = queue.deliver_some(receiver) or queue.erase_some(receiver)
         if outcome is None or outcome.trouble:
             time.sleep(0.5)
     if left:

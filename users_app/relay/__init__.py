@@ -6,6 +6,7 @@ Safe to run twice: a claim is a lease, and whatever is delivered twice is counte
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from threading import Event, Thread
 from types import FrameType
 
@@ -21,7 +22,7 @@ from users_app.relay.receiver import Receiver
 IDLE_SECONDS = 0.25
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 600.0
-MAIL_GRACE_SECONDS = 2.0
+GRACE_SECONDS = 2.0
 log = get_logger(__name__)
 
 
@@ -37,21 +38,40 @@ def run(app: Flask) -> None:
     # A daemon: a mail server that hangs may not hold up the end; its mail is sent again.
     mails = Thread(target=mail_loop, args=(app, stop), name="mails", daemon=True)
     mails.start()
+    # Beside the events: one that takes long keeps none of them waiting.
+    erasures = Thread(target=erasure_loop, args=(app, stop), name="erasures", daemon=True)
+    erasures.start()
     log.info("relay started", receiver=app.extensions["users"].settings.analytics_url)
     event_loop(app, stop)
-    mails.join(MAIL_GRACE_SECONDS)
+    for thread in (mails, erasures):
+        thread.join(GRACE_SECONDS)
     log.info("relay stopped")
 
 
 def event_loop(app: Flask, stop: Event) -> None:
-    """Claims, delivers and settles, for ever; backs off while analytics is not well."""
+    """Claims events, delivers and settles them, for ever; backs off from a sick analytics."""
+
+    def deliver(receiver: Receiver) -> queue.Outcome | None:
+        beat("relay")
+        return queue.deliver_some(receiver)
+
+    delivery_loop(app, stop, deliver)
+
+
+def erasure_loop(app: Flask, stop: Event) -> None:
+    """The same with erasures, one at a time."""
+    delivery_loop(app, stop, queue.erase_some)
+
+
+def delivery_loop(
+    app: Flask, stop: Event, deliver: Callable[[Receiver], queue.Outcome | None]
+) -> None:
     with app.app_context():
         receiver = Receiver(app.extensions["users"].settings.analytics_url)
         backoff = Backoff(receiver, stop)
         while not stop.is_set():
-            beat("relay")
             try:
-                outcome = queue.deliver_some(receiver)
+                outcome = deliver(receiver)
             except Exception as error:  # the next round may work: nothing ends the relay
                 survive(error, stop)
                 continue

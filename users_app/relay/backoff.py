@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from threading import Event
 
 from chassis.telemetry import get_logger
+from users_app.relay.pauses import pause
 from users_app.relay.receiver import Receiver, Trouble
 
-FIRST_SECONDS = 0.5
-LONGEST_SECONDS = 300.0
 PROBE_SECONDS = 2.0
 log = get_logger(__name__)
 
@@ -37,9 +35,7 @@ class Backoff:
 
     def next_pause(self) -> float:
         self.failures += 1
-        doubled = FIRST_SECONDS * 2.0 ** min(self.failures - 1, 20)
-        # Jitter for relays that were stopped together, not for secrets.
-        return min(doubled, LONGEST_SECONDS) * random.uniform(0.5, 1.0)  # noqa: S311
+        return pause(self.failures - 1)
 
     def wait(self, seconds: float, at_least: float) -> None:
         left = seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -15,86 +16,100 @@ from chassis.telemetry import get_logger
 from users_app import clock
 from users_app.models import OutboxMessage, db
 from users_app.outbox import ERASURE, EVENT
-from users_app.relay.receiver import Receiver, Trouble, Troubled, Unacceptable
+from users_app.relay.pauses import pause
+from users_app.relay.receiver import Broken, Receiver, Trouble, Troubled, Unacceptable
 
 BATCH = 100
 COUNT = "messaging.batch.message_count"  # OpenTelemetry's name
 # Longer than a call may take; a killed relay's rows come back after it.
 LEASE = timedelta(seconds=15)
+ERASURE_LEASE = timedelta(seconds=60)
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One claimed row."""
+    """One claimed row; `attempts` is how often it met trouble before."""
 
     id: int
     kind: str
     user_id: int | None
     event: dict[str, Any]
     traceparent: str | None
+    attempts: int = 0
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the claimed rows; those in neither were not tried or met trouble."""
+    """What became of the claimed rows; the others were not tried or met trouble as all do.
+
+    `trouble` is analytics' own; `troubled` are messages that met theirs while it is well:
+    each of these waits by itself, and no other with it.
+    """
 
     claimed: list[Message]
     delivered: list[Message] = field(default_factory=list)
     refused: dict[int, str] = field(default_factory=dict)
+    troubled: dict[int, Trouble] = field(default_factory=dict)
     trouble: Trouble | None = None
 
     @property
     def postponed(self) -> list[int]:
-        """The ids of rows to try again."""
-        settled = {each.id for each in self.delivered} | self.refused.keys()
+        """The ids of rows to try again as soon as analytics is well."""
+        settled = {each.id for each in self.delivered} | self.refused.keys() | self.troubled.keys()
         return [each.id for each in self.claimed if each.id not in settled]
 
 
 def deliver_some(receiver: Receiver) -> Outcome | None:
-    """Claims up to 100 rows, delivers and settles them; None if nothing was due."""
-    claimed = claim()
+    """Claims up to 100 events, delivers and settles them; None if none was due."""
+    return work_off(claim(EVENT), lambda outcome: take(receiver, outcome.claimed, outcome))
+
+
+def erase_some(receiver: Receiver) -> Outcome | None:
+    """Claims one erasure, has it done and settles it; None if none was due."""
+    claimed = claim(ERASURE, limit=1, lease=ERASURE_LEASE)
+    return work_off(claimed, lambda outcome: erase(receiver, outcome.claimed[0], outcome))
+
+
+def work_off(claimed: list[Message], deliver: Callable[[Outcome], None]) -> Outcome | None:
     if not claimed:
         return None
     origins = [each.traceparent for each in claimed]
     with tracing.linked_span("deliver outbox", origins, **{COUNT: len(claimed)}):
-        return deliver(receiver, claimed)
-
-
-def deliver(receiver: Receiver, claimed: list[Message]) -> Outcome:
-    outcome = Outcome(claimed)
-    try:
-        for message in claimed:
-            if message.kind == ERASURE:
-                erase(receiver, message, outcome)
-        take(receiver, [each for each in claimed if each.kind == EVENT], outcome)
-    except Troubled as error:
-        outcome.trouble = error.trouble
-    settle(outcome)
-    return outcome
+        outcome = Outcome(claimed)
+        try:
+            deliver(outcome)
+        except Troubled as error:
+            outcome.trouble = error.trouble
+        settle(outcome)
+        return outcome
 
 
 @tracing.untraced()
-def claim(limit: int = BATCH) -> list[Message]:
-    """Returns due rows, oldest first, leased to this process; never "all after the last id",
-    since rows don't become visible in the order of their ids."""
+def claim(kind: str = EVENT, *, limit: int = BATCH, lease: timedelta = LEASE) -> list[Message]:
+    """Returns due rows of a kind, oldest first, leased to this process; never "all after the
+    last id", since rows don't become visible in the order of their ids."""
     now = clock.now()
-    due = (OutboxMessage.dead_at.is_(None), OutboxMessage.due_at <= now)
+    due = (
+        OutboxMessage.dead_at.is_(None),
+        OutboxMessage.due_at <= now,
+        OutboxMessage.kind == kind,
+    )
     # Most looks find nothing: a read takes no lock on SQLite, a claim would.
     found = db.session.scalar(select(OutboxMessage.id).where(*due).limit(1))
     db.session.rollback()
     if found is None:
         return []
     chosen = select(OutboxMessage.id).where(*due).order_by(OutboxMessage.due_at, OutboxMessage.id)
-    lease = (
+    claimed = (
         update(OutboxMessage)
         .where(OutboxMessage.id.in_(chosen.limit(limit).with_for_update(skip_locked=True)))
-        .values(due_at=now + LEASE)
+        .values(due_at=now + lease)
         .returning(OutboxMessage)
         .execution_options(synchronize_session=False)
     )
     with transaction(db.session):
-        rows = db.session.scalars(lease).all()
+        rows = db.session.scalars(claimed).all()
     return sorted((message(row) for row in rows), key=lambda each: each.id)
 
 
@@ -106,18 +121,16 @@ def message(row: OutboxMessage) -> Message:
         "metadata": row.details,
         "created_at": rfc3339(row.created_at),
     }
-    return Message(row.id, row.kind, row.user_id, event, row.traceparent)
+    return Message(row.id, row.kind, row.user_id, event, row.traceparent, row.attempts)
 
 
 def take(receiver: Receiver, messages: list[Message], outcome: Outcome) -> None:
-    """Delivers a batch; one refused as a whole is halved until the poison stands alone."""
-    if not messages:
-        return
+    """Delivers a batch; one that breaks as a whole is halved until the poison stands alone."""
     try:
         refused = receiver.take([each.event for each in messages])
-    except Unacceptable as error:
+    except (Unacceptable, Broken) as error:
         if len(messages) == 1:
-            outcome.refused[messages[0].id] = str(error)
+            set_aside(receiver, messages[0], error, outcome)
             return
         half = len(messages) // 2
         take(receiver, messages[:half], outcome)
@@ -131,24 +144,43 @@ def take(receiver: Receiver, messages: list[Message], outcome: Outcome) -> None:
 
 
 def erase(receiver: Receiver, message: Message, outcome: Outcome) -> None:
+    """Has one account's events erased; trouble with it is its own while analytics is well."""
     try:
         receiver.erase(message.user_id or 0)
-    except Unacceptable as error:
-        outcome.refused[message.id] = str(error)
+    except (Unacceptable, Troubled) as error:
+        set_aside(receiver, message, error, outcome)
         return
     outcome.delivered.append(message)
 
 
+def set_aside(
+    receiver: Receiver, message: Message, error: Unacceptable | Troubled, outcome: Outcome
+) -> None:
+    """Notes what is the one message's own; raises trouble that is analytics' on."""
+    if isinstance(error, Unacceptable):
+        outcome.refused[message.id] = str(error)
+    elif receiver.is_healthy():
+        outcome.troubled[message.id] = error.trouble
+    else:
+        raise error
+
+
 def settle(outcome: Outcome) -> None:
     """Deletes what was delivered, keeps what was refused as dead, frees the rest."""
+    attempts = {each.id: each.attempts for each in outcome.claimed}
     with transaction(db.session):
         remove(outcome.delivered)
         for row_id, reason in outcome.refused.items():
             bury(row_id, reason)
+        for row_id, trouble in outcome.troubled.items():
+            seconds = max(pause(attempts[row_id]), trouble.retry_after)
+            postpone([row_id], trouble.reason, timedelta(seconds=seconds))
         if outcome.trouble and outcome.postponed:
             postpone(outcome.postponed, outcome.trouble.reason)
     if outcome.refused:
         log.error("events refused by analytics", count=len(outcome.refused))
+    for row_id, trouble in outcome.troubled.items():
+        log.warning("message postponed", message=row_id, reason=trouble.reason)
 
 
 def remove(delivered: list[Message]) -> None:
@@ -166,9 +198,9 @@ def bury(row_id: int, reason: str) -> None:
     rows(update(OutboxMessage).where(OutboxMessage.id == row_id).values(dead))
 
 
-def postpone(ids: list[int], reason: str) -> None:
+def postpone(ids: list[int], reason: str, wait: timedelta = timedelta()) -> None:
     again = {
-        "due_at": clock.now(),
+        "due_at": clock.now() + wait,
         "last_error": reason,
         "attempts": OutboxMessage.attempts + 1,
     }

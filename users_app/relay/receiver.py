@@ -18,6 +18,7 @@ from users_app.keys import key_ring
 from users_app.parts import parts
 
 TIMEOUT = (1.0, 5.0)
+ERASURE_TIMEOUT = (1.0, 20.0)
 RENEW_AFTER_SECONDS = 240.0
 # One that is refused by itself will be refused for ever; any other answer may pass.
 UNACCEPTABLE = (400, 413, 422)
@@ -40,6 +41,10 @@ class Troubled(Exception):
         self.trouble = Trouble(reason, retry_after)
 
 
+class Broken(Troubled):
+    """Analytics failed over this: it may be this, or analytics."""
+
+
 class Unacceptable(Exception):
     """Analytics refuses this as it is."""
 
@@ -56,7 +61,8 @@ class Receiver:
     def take(self, events: list[dict[str, Any]]) -> dict[int, str]:
         """Delivers events; returns the refused ones: index to reason.
 
-        Raises Unacceptable if the batch was refused as a whole, Troubled otherwise.
+        Raises Unacceptable if the batch was refused as a whole, Broken if analytics failed
+        over it, Troubled otherwise.
         """
         answer = self.call("POST", "/analytics/events/batch", {"events": events})
         try:
@@ -70,8 +76,11 @@ class Receiver:
             raise Troubled("the answer to a batch could not be read") from None
 
     def erase(self, user_id: int) -> None:
-        """Has the account's events erased; raises Unacceptable or Troubled."""
-        self.call("DELETE", f"/analytics/users/{user_id}/events")
+        """Has the account's events erased; raises Unacceptable or Troubled.
+
+        A 202 is as good as a 200: from then on no answer holds the events.
+        """
+        self.call("DELETE", f"/analytics/users/{user_id}/events", timeout=ERASURE_TIMEOUT)
 
     def is_healthy(self) -> bool:
         """Whether analytics says that it is ready."""
@@ -81,27 +90,38 @@ class Receiver:
             return False
 
     def call(
-        self, method: str, path: str, document: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        document: dict[str, Any] | None = None,
+        timeout: tuple[float, float] = TIMEOUT,
     ) -> requests.Response:
-        answer = self.send(method, path, document)
+        answer = self.send(method, path, document, timeout)
         if answer.status_code == 401:
             # The keys may have been rotated, or the token have aged: once more with a new one.
             self.minted = float("-inf")
-            answer = self.send(method, path, document)
+            answer = self.send(method, path, document, timeout)
         if answer.status_code in UNACCEPTABLE:
             raise Unacceptable(answer.text[:500])
         if not 200 <= answer.status_code < 300:
-            raise Troubled(f"HTTP {answer.status_code}", retry_after(answer))
+            kind = Broken if answer.status_code == 500 else Troubled
+            raise kind(f"HTTP {answer.status_code}", retry_after(answer))
         return answer
 
-    def send(self, method: str, path: str, document: dict[str, Any] | None) -> requests.Response:
+    def send(
+        self,
+        method: str,
+        path: str,
+        document: dict[str, Any] | None,
+        timeout: tuple[float, float],
+    ) -> requests.Response:
         try:
             return self.session.request(
                 method,
                 self.base_url + path,
                 json=document,
                 headers={"Authorization": f"Bearer {self.fresh_token()}"},
-                timeout=TIMEOUT,
+                timeout=timeout,
                 allow_redirects=False,
             )
         except requests.RequestException as error:

@@ -10,16 +10,18 @@ from typing import Any
 import jwt
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from chassis.database import transaction
 from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person
 from tests.unit.users.receiver import StandIn
-from users_app import outbox
+from users_app import clock, outbox
 from users_app.keys import key_ring, new_key_pem
 from users_app.models import OutboxMessage, db
 from users_app.relay import queue
-from users_app.relay.backoff import LONGEST_SECONDS, Backoff
-from users_app.relay.receiver import Receiver, Trouble
+from users_app.relay.backoff import Backoff
+from users_app.relay.pauses import LONGEST_SECONDS
+from users_app.relay.receiver import Receiver, Trouble, Troubled
 
 
 @pytest.fixture
@@ -87,16 +89,17 @@ def test_at_most_a_hundred_go_at_once(receiver: Receiver, analytics: StandIn) ->
 
 
 def test_an_answer_that_got_lost_is_repeated_with_the_same_identity(
-    receiver: Receiver, analytics: StandIn
+    receiver: Receiver, analytics: StandIn, moving_clock: Clock
 ) -> None:
-    put(1, 2)
+    put(1)
     analytics.replies = [(0, {}, None)]
     first = queue.deliver_some(receiver)
     assert first is not None
-    assert first.trouble == Trouble("HTTP 500", 0.0)
+    assert list(first.troubled.values()) == [Trouble("HTTP 500", 0.0)]
+    moving_clock.forward(seconds=1)
     queue.deliver_some(receiver)
     assert analytics.batches[0] == analytics.batches[1]
-    assert (len(analytics.stored), analytics.repeats) == (2, 2)
+    assert (len(analytics.stored), analytics.repeats) == (1, 1)
     assert dead_and_pending() == (0, 0)
 
 
@@ -185,7 +188,7 @@ def test_a_401_gets_a_new_token_and_counts_no_attempt(
     assert len(set(analytics.tokens)) == 2
 
 
-@pytest.mark.parametrize("status", [302, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [302, 403, 404, 429, 502, 503])
 def test_any_other_answer_postpones_and_loses_nothing(
     receiver: Receiver, analytics: StandIn, status: int
 ) -> None:
@@ -218,7 +221,7 @@ def test_a_receiver_that_is_down_postpones(app: Flask) -> None:
 
 
 def test_a_deletion_erases_first_and_then_names_nobody(
-    app: Flask, admin: Person, ada: Person, receiver: Receiver, analytics: StandIn
+    admin: Person, ada: Person, receiver: Receiver, analytics: StandIn, moving_clock: Clock
 ) -> None:
     while queue.deliver_some(receiver):
         pass
@@ -226,8 +229,12 @@ def test_a_deletion_erases_first_and_then_names_nobody(
     ada.call("PATCH", "/users/me", json={"full_name": "never delivered"})
     ada.call("DELETE", "/users/me", json={"current_password": PASSWORD})
     analytics.replies = [(500, {}, {})]
-    while queue.deliver_some(receiver):
-        pass
+    assert queue.deliver_some(receiver) is None
+    queue.erase_some(receiver)
+    assert queue.deliver_some(receiver) is None, "its event follows it"
+    moving_clock.forward(seconds=1)
+    queue.erase_some(receiver)
+    queue.deliver_some(receiver)
     assert analytics.order == ["erase", "user_deleted"]
     assert analytics.erased == [ada.id]
     (deleted,) = [e for e in analytics.stored.values() if e["event_type"] == "user_deleted"]
@@ -239,9 +246,107 @@ def test_an_erasure_that_is_refused_is_kept_as_dead(receiver: Receiver, analytic
     with transaction(db.session):
         outbox.put_erasure(7, by="self")
     analytics.replies = [(422, {}, {})]
-    queue.deliver_some(receiver)
+    queue.erase_some(receiver)
     assert dead_and_pending() == (1, 0)
     assert analytics.stored == {}
+
+
+def put_erasures(*numbers: int) -> None:
+    with transaction(db.session):
+        for number in numbers:
+            outbox.put_erasure(number, by="self")
+
+
+def test_an_erasure_that_goes_on_in_the_background_counts_as_done(
+    receiver: Receiver, analytics: StandIn
+) -> None:
+    put_erasures(7)
+    analytics.replies = [(202, {}, {"erasure": 1})]
+    queue.erase_some(receiver)
+    queue.deliver_some(receiver)
+    assert analytics.order == ["user_deleted"]
+    assert dead_and_pending() == (0, 0)
+
+
+def fail_for(user_id: int, status: int) -> Any:
+    """Returns what answers a call about one account with the status, and others as usual."""
+
+    def decide(_method: str, path: str, _document: Any) -> Any:
+        return (status, {"Retry-After": "7"}, {}) if f"/users/{user_id}/" in path else None
+
+    return decide
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_trouble_with_one_erasure_keeps_no_other_message(
+    receiver: Receiver, analytics: StandIn, moving_clock: Clock, status: int
+) -> None:
+    analytics.decide = fail_for(7, status)
+    put_erasures(7, 8)
+    put(9)
+    outcomes = [queue.erase_some(receiver), queue.erase_some(receiver)]
+    assert [outcome and outcome.trouble for outcome in outcomes] == [None, None]
+    queue.deliver_some(receiver)
+    assert analytics.erased == [8]
+    assert sorted(analytics.order) == ["erase", "user_deleted", "user_updated"]
+    moving_clock.forward(seconds=6)
+    assert queue.erase_some(receiver) is None, "Retry-After is honoured"
+    analytics.decide = None
+    moving_clock.forward(seconds=2)
+    queue.erase_some(receiver)
+    queue.deliver_some(receiver)
+    assert analytics.order[-2:] == ["erase", "user_deleted"]
+    assert dead_and_pending() == (0, 0)
+
+
+def test_an_erasure_that_times_out_waits_longer_each_time(
+    receiver: Receiver, analytics: StandIn, moving_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(method: str, *_: object) -> Any:
+        raise Troubled("ReadTimeout")
+
+    monkeypatch.setattr(receiver, "send", silent)
+    put_erasures(7)
+    waits = []
+    for _ in range(12):
+        assert queue.erase_some(receiver) is not None
+        due = db.session.scalars(select(OutboxMessage.due_at)).one()
+        waits.append((due - clock.now()).total_seconds())
+        moving_clock.forward(seconds=waits[-1])
+    assert all(2.0 ** (n - 2) <= wait <= 2.0 ** (n - 1) for n, wait in enumerate(waits[:9]))
+    assert LONGEST_SECONDS / 2 <= waits[-1] <= LONGEST_SECONDS
+
+
+def test_where_analytics_itself_is_down_an_erasure_is_no_trouble_of_its_own(app: Flask) -> None:
+    with app.app_context():
+        put_erasures(7)
+        outcome = queue.erase_some(Receiver("http://127.0.0.1:9"))
+        assert outcome is not None
+        assert outcome.trouble == Trouble("ConnectionError")
+        assert outcome.troubled == {}
+        assert dead_and_pending() == (0, 1)
+
+
+def test_one_event_that_breaks_analytics_keeps_no_other(
+    receiver: Receiver, analytics: StandIn, moving_clock: Clock
+) -> None:
+    def breaks(method: str, path: str, document: Any) -> Any:
+        reply = refuse_batches_with_poison(method, path, document)
+        return reply and (500, {}, {})
+
+    analytics.decide = breaks
+    put(*range(1, 41))
+    put(41, poison="batch")
+    put(*range(42, 61))
+    outcome = queue.deliver_some(receiver)
+    assert outcome is not None
+    assert outcome.trouble is None
+    assert len(analytics.stored) == 59
+    assert dead_and_pending() == (0, 1)
+    analytics.decide = None
+    moving_clock.forward(seconds=1)
+    queue.deliver_some(receiver)
+    assert len(analytics.stored) == 60
 
 
 class Waits(Event):

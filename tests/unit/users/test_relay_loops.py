@@ -10,10 +10,12 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
+from chassis.database import transaction
 from tests.unit.users.conftest import MakeApp, Person
 from tests.unit.users.mailbox import mails
 from tests.unit.users.receiver import StandIn
-from users_app import relay
+from users_app import outbox, relay
+from users_app.models import db
 from users_app.relay import housekeeping, mailer, queue
 
 
@@ -53,12 +55,17 @@ def test_an_error_ends_no_loop(
     app = make_app(analytics_url=analytics.url, mail_dir=str(tmp_path))
     ada = Person(app.test_client(), "ada")
     ada.client.post("/password-reset", json={"email": "ada@example.com"})
-    monkeypatch.setattr(queue, "deliver_some", failing_once(error, queue.deliver_some))
+    with app.app_context(), transaction(db.session):
+        outbox.put_erasure(7, by="self")
+    for name in ("deliver_some", "erase_some"):
+        monkeypatch.setattr(queue, name, failing_once(error, getattr(queue, name)))
     monkeypatch.setattr(mailer, "send_some", failing_once(error, mailer.send_some))
     relay.event_loop(app, Rounds(3))
+    relay.erasure_loop(app, Rounds(3))
     relay.mail_loop(app, Rounds(3))
     analytics.close()
     assert len(analytics.stored) == 2
+    assert analytics.erased == [7]
     assert len(mails(tmp_path)) == 1
 
 
@@ -68,11 +75,16 @@ def test_a_loop_that_is_told_to_stop_does_nothing_more(
     def refuse(*_: object) -> None:
         raise AssertionError("told to stop")
 
-    for module, name in ((queue, "deliver_some"), (mailer, "send_some")):
+    for module, name in (
+        (queue, "deliver_some"),
+        (queue, "erase_some"),
+        (mailer, "send_some"),
+    ):
         monkeypatch.setattr(module, name, refuse)
     stop = Event()
     stop.set()
     relay.event_loop(app, stop)
+    relay.erasure_loop(app, stop)
     relay.mail_loop(app, stop)
 
 
