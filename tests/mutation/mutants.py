@@ -14,7 +14,7 @@ from typing import Any
 
 import libcst as cst
 from libcst import matchers as m
-from libcst.metadata import MetadataWrapper
+from libcst.metadata import ByteSpanPositionProvider, CodeSpan, MetadataWrapper
 from mutmut.mutation import mutators
 
 # What changes nothing that runs, or says the same to a type checker alone.
@@ -45,25 +45,45 @@ class Mutant:
 
 def mutants_of(source: str) -> list[Mutant]:
     """Returns every mutant of the source that is another program, in the order of its lines."""
-    module = MetadataWrapper(cst.parse_module(source)).module
+    wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
+    spans = wrapper.resolve(ByteSpanPositionProvider)
     walk = Walk()
-    module.visit(walk)
+    wrapper.module.visit(walk)
     names: Counter[str] = Counter()
     found = []
     for where, node, changed in walk.changes:
-        code = module.deep_replace(node, changed).code  # type: ignore[arg-type]
+        code = spliced(source, spans[node], wrapper.module.code_for_node(changed))
         name = f"{where}: {difference(source, code)}"
         names[name] += 1
         found.append(Mutant(where, name if names[name] == 1 else f"{name} #{names[name]}", code))
     return found
 
 
+def spliced(source: str, span: CodeSpan, code: str) -> str:
+    octets = source.encode()
+    return (octets[: span.start] + code.encode() + octets[span.start + span.length :]).decode()
+
+
 def difference(old: str, new: str) -> str:
-    lines = list(difflib.ndiff(old.splitlines(), new.splitlines()))
+    """Returns the lines that differ, as they were and as they are."""
+    lines = list(difflib.ndiff(*differing(lines_of(old), lines_of(new))))
     gone, come = (
-        " ".join(line[2:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+        " ".join(line[2:] for line in lines if line.startswith(sign)) for sign in ("- ", "+ ")
     )
     return f"{gone} -> {come}"
+
+
+def lines_of(source: str) -> list[str]:
+    return [" ".join(line.split()) for line in source.splitlines()]
+
+
+def differing(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """Returns the lines between those that both begin and end with: comparing all takes long."""
+    while old and new and old[0] == new[0]:
+        old, new = old[1:], new[1:]
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    return old, new
 
 
 class Walk(cst.CSTVisitor):
@@ -82,6 +102,8 @@ class Walk(cst.CSTVisitor):
         if m.matches(node, SILENT | DOCSTRING):
             return False
         where = ".".join(self.place) or "module"
+        if isinstance(node, cst.If):
+            self.changes += ((where, node.test, changed) for changed in condition(node.test))
         for kind, operator in OPERATORS:
             if isinstance(node, kind):
                 self.changes += ((where, node, changed) for changed in operator(node))
@@ -131,10 +153,10 @@ def statement(_node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     yield cst.Pass()
 
 
-def condition(node: cst.If) -> Iterator[cst.CSTNode]:
+def condition(_node: cst.BaseExpression) -> Iterator[cst.CSTNode]:
     """A branch always taken, and never."""
-    for constant in ("True", "False"):
-        yield node.with_changes(test=cst.Name(constant))
+    yield cst.Name("True")
+    yield cst.Name("False")
 
 
 Operator = tuple[type[cst.CSTNode], Callable[[Any], Iterable[cst.CSTNode]]]
@@ -151,7 +173,6 @@ OPERATORS: list[Operator] = [
     (cst.AnnAssign, assignment),
     (cst.Expr, statement),
     (cst.Raise, statement),
-    (cst.If, condition),
 ]
 
 
