@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, get_origin
 
@@ -35,16 +35,16 @@ class Operation:
     """What a route takes and answers; openapi.py writes its document from it."""
 
     answers: Mapping[int, Any]
-    body: type[BaseModel] | None = None
-    query: type[Query] | None = None
-    form: type[BaseModel] | None = None
-    errors: tuple[type[Problem], ...] = ()
-    error_model: type[BaseModel] | None = None
-    raw: bool = False
-    optional: bool = False
-    etag: bool = False
-    media_types: tuple[str, ...] = ("application/json",)
-    answer_types: tuple[str, ...] = field(default=("application/json",))
+    body: type[BaseModel] | None
+    query: type[Query] | None
+    form: type[BaseModel] | None
+    errors: tuple[type[Problem], ...]
+    error_model: type[BaseModel] | None
+    raw: bool
+    optional: bool
+    etag: bool
+    media_types: tuple[str, ...]
+    answer_types: tuple[str, ...]
 
 
 def api(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
+from io import BytesIO
 from queue import Queue
 from threading import Thread
 from typing import Any, ClassVar
 
 import pytest
-from flask import Flask, request
+from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 from structlog.testing import capture_logs
@@ -17,6 +18,7 @@ from structlog.testing import capture_logs
 from chassis import assemble, openapi
 from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
+from chassis.client_address import forwarded_headers
 from chassis.config import Settings
 from chassis.errors import Unauthenticated, Unavailable
 from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
@@ -37,6 +39,10 @@ class ThingQuery(Query):
     limit: int = 5
     kind: list[str] = []
     metadata: dict[str, str] = {}
+
+
+class Wish(Model):
+    everywhere: bool = False
 
 
 class ThingForm(Query):
@@ -62,9 +68,24 @@ def authenticate() -> Caller | None:
     return CALLERS.get(name or "")
 
 
-def make_client(**changed: Any) -> FlaskClient:
+class OtherSettings(Settings):
+    service: ClassVar[str] = "other"
+
+
+KINDS = (ExampleSettings, OtherSettings)
+
+
+def make_client(
+    settings: type[Settings] = ExampleSettings, address_secret: str | None = None, **changed: Any
+) -> FlaskClient:
     app = Flask(__name__)
-    assemble(app, ExampleSettings(**changed), authenticate=authenticate, checks={"database": dict})
+    assemble(
+        app,
+        settings(**changed),
+        authenticate=authenticate,
+        checks={"database": dict},
+        client_address_secret=address_secret,
+    )
     register(app)
     openapi.install(app, title="Example", version="1", description="For tests.")
     return app.test_client()
@@ -94,6 +115,30 @@ def register_things(app: Flask) -> None:
     @api(answers={204: None})
     def remove_thing(thing_id: int) -> None:
         return None
+
+    @app.post("/wishes")
+    @public
+    @api(body=Wish, body_optional=True, answers={202: Wish})
+    def take_wish(body: Wish) -> tuple[Wish, int]:
+        return body, 203 if body.everywhere else 202
+
+    @app.post("/bytes")
+    @public
+    @api(body=Thing, body_raw=True, media_types=("text/x-things",), answers={200: None})
+    def take_bytes(raw: bytes) -> Response:
+        return Response(raw, content_type="text/x-things")
+
+    @app.get("/streams")
+    @public
+    @api(answers={200: None}, answer_types=("text/csv",), etag=True)
+    def stream() -> Response:
+        return Response((each for each in ("a,", "b")), content_type="text/csv")
+
+    @app.get("/soon")
+    @public
+    @api(answers={200: Thing}, etag=True)
+    def soon() -> tuple[list[int], int]:
+        return [1, 2], 202
 
     @app.get("/names/<name>")
     @public
@@ -197,6 +242,56 @@ def test_all_complaints_come_at_once_and_name_their_field(client: FlaskClient) -
     assert {each["field"] for each in errors} == {"number", "name", "extra"}
 
 
+def test_a_complaint_names_the_place_of_a_character_that_no_text_may_hold(
+    client: FlaskClient,
+) -> None:
+    data = b'{"number": ["\\u0000"], "name": {"x": ["ok", "\\udfff"]}, "\\ud800": {"y": 1}}'
+    errors = post(client, data).get_json()["errors"]
+    assert {each["field"] for each in errors} == {"number.0", "name.x.1", r"'\ud800'"}
+    assert {"number.0": "must not contain the NUL character"}.items() <= {
+        each["field"]: each["message"] for each in errors
+    }.items()
+
+
+@pytest.mark.parametrize("name", ["\ud7ff", "\ue000", "🦆", "é"])
+def test_every_text_that_is_unicode_is_taken(client: FlaskClient, name: str) -> None:
+    body = json.dumps({"number": 1, "name": name}, ensure_ascii=False)
+    for data in (body.encode(), json.dumps({"number": 1, "name": name}).encode()):
+        assert post(client, data).get_json() == {"number": 1, "name": name}
+    assert client.get("/things/1", query_string={"kind": name}).get_json()["kind"] == [name]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_the_limit_is_read_and_one_byte_more_is_not(chunked: bool) -> None:
+    client = make_client(max_body_bytes=1024)
+    for length, status in ((1024, 201), (1025, 413)):
+        data = b'{"number": 1}'.ljust(length)
+        sent: dict[str, Any] = {"input_stream": BytesIO(data)} if chunked else {"data": data}
+        if chunked:
+            sent["environ_overrides"] = {"wsgi.input_terminated": True}
+        assert client.post("/things", content_type="application/json", **sent).status_code == status
+
+
+def test_a_body_may_be_left_out_where_it_says_so(client: FlaskClient) -> None:
+    assert client.post("/wishes").get_json() == {"everywhere": False}
+    wish = client.post("/wishes", json={"everywhere": True})
+    assert (wish.status_code, wish.get_json()) == (203, {"everywhere": True})
+    assert client.post("/wishes", json={"everywhere": 1}).status_code == 422
+    assert client.post("/things").status_code == 415
+
+
+def test_bytes_are_passed_on_as_they_came(client: FlaskClient) -> None:
+    for data in (b"\x00\xff no JSON", b""):
+        answer = client.post("/bytes", data=data)
+        assert (answer.data, answer.content_type) == (data, "text/x-things")
+
+
+def test_an_answer_has_its_status_and_its_type(client: FlaskClient) -> None:
+    made, gone = post(client, b'{"number": 1}'), client.delete("/things/1")
+    assert (made.status_code, made.content_type) == (201, "application/json")
+    assert (gone.status_code, gone.data) == (204, b"")
+
+
 def test_a_body_that_is_not_json_is_415(client: FlaskClient) -> None:
     assert client.post("/things", data={"number": "1"}).status_code == 415
 
@@ -215,6 +310,8 @@ def test_query_strings_are_read_strictly(client: FlaskClient) -> None:
     fields = {each["field"] for each in answer.get_json()["errors"]}
     assert fields == {"limit", "unknown", "metadata.a"}
     assert client.get("/things/1?limit=1&limit=2").status_code == 422
+    assert client.get("/things/1?metadata.=x").status_code == 422
+    assert client.get("/things/1?kind%00=x").get_json()["errors"][0]["field"] == r"kind\x00"
     good = client.get("/things/1?kind=a&kind=b&metadata.plan=pro").get_json()
     assert good["kind"] == ["a", "b"]
     assert good["metadata"] == {"plan": "pro"}
@@ -300,6 +397,11 @@ def test_strangers_are_answered_as_the_app_says() -> None:
     assert client.get("/writers", headers={"Authorization": "user"}).status_code == 403
 
 
+def test_who_is_no_user_has_no_account_role_or_session() -> None:
+    program = Caller("key", "7", frozenset())
+    assert (program.user_id, program.role, program.session_id) == (None, "", None)
+
+
 def test_a_bug_answers_500_without_its_insides(client: FlaskClient) -> None:
     answer = client.get("/broken")
     assert answer.status_code == 500
@@ -351,11 +453,21 @@ def test_a_refusal_is_logged_with_its_caller(client: FlaskClient) -> None:
 def test_answers_are_compressed_and_revalidated(client: FlaskClient) -> None:
     first = client.get("/things/1", headers={"Accept-Encoding": "gzip"})
     assert first.headers["Content-Encoding"] == "gzip"
+    assert first.headers["ETag"].startswith("W/"), "compressed, the bytes are others"
+    assert first.headers["Cache-Control"] == "private, no-cache"
     again = client.get("/things/1", headers={"If-None-Match": first.headers["ETag"]})
     assert again.status_code == 304
     assert again.data == b""
     other = client.get("/things/2", headers={"If-None-Match": first.headers["ETag"]})
     assert other.status_code == 200
+
+
+def test_only_a_whole_answer_has_a_tag(client: FlaskClient) -> None:
+    streamed, soon = client.get("/streams"), client.get("/soon")
+    assert (streamed.data, soon.get_json()) == (b"a,b", [1, 2])
+    for answer in (streamed, soon):
+        assert "ETag" not in answer.headers
+        assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_calls_over_the_limit_are_429_for_that_caller_alone() -> None:
@@ -383,6 +495,38 @@ def test_a_redis_that_stalls_costs_a_call_a_moment() -> None:
         assert answered.get(timeout=20) == 200
 
 
+def test_without_a_limit_calls_are_not_counted() -> None:
+    client = make_client(api_calls_per_minute=0)
+    assert {client.get("/names/x").status_code for _ in range(50)} == {200}
+
+
+def test_an_address_that_the_dashboard_vouches_for_is_counted_by_itself() -> None:
+    client = make_client(api_calls_per_minute=1, address_secret="a secret of this test")
+    for address in ("203.0.113.1", "203.0.113.2"):
+        headers = forwarded_headers(address, "a secret of this test")
+        for status in (200, 429):
+            assert client.get("/names/x", headers=headers).status_code == status
+    assert client.get("/names/x").status_code == 200
+
+
+def test_a_limit_is_held_without_redis() -> None:
+    client = make_client(api_calls_per_minute=2, redis_url="redis://127.0.0.1:9/0")
+    assert [client.get("/names/x").status_code for _ in range(4)] == [200, 200, 429, 429]
+
+
+def test_redis_is_waited_for_a_second_at_most() -> None:
+    app = make_client(redis_url="redis://127.0.0.1:9/0").application
+    pool = app.extensions["limits"].limiter.storage.storage.connection_pool
+    for name in ("socket_connect_timeout", "socket_timeout"):
+        assert 0 < pool.connection_kwargs[name] <= 1
+
+
+def test_two_services_on_one_redis_count_for_themselves(redis_url: str) -> None:
+    clients = [make_client(kind, api_calls_per_minute=1, redis_url=redis_url) for kind in KINDS]
+    for client in clients:
+        assert [client.get("/names/x").status_code for _ in range(2)] == [200, 429]
+
+
 def test_cors_answers_the_configured_origins_only() -> None:
     client = make_client(cors_origins="https://good.example")
     good = client.get("/mine", headers={"Origin": "https://good.example"})
@@ -401,6 +545,16 @@ def test_the_openapi_document_is_valid_and_complete(client: FlaskClient) -> None
     names = [each["name"] for each in reading["parameters"]]
     assert (names[0], names[-1]) == ("thing_id", "If-None-Match")
     assert {"200", "304", "404", "414", "422", "429"} <= set(reading["responses"])
+    for path, method, sent, answered in (
+        ("/things", "post", "application/json", ("201", "application/json")),
+        ("/bytes", "post", "text/x-things", None),
+        ("/wishes", "post", "application/json", ("202", "application/json")),
+    ):
+        written = document["paths"][path][method]
+        assert list(written["requestBody"]["content"]) == [sent]
+        if answered:
+            assert list(written["responses"][answered[0]]["content"]) == [answered[1]]
+    assert document["paths"]["/wishes"]["post"]["requestBody"]["required"] is False
 
 
 def test_the_openapi_document_knows_unions_and_a_routes_own_errors(client: FlaskClient) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 from werkzeug.test import TestResponse
 
 from chassis.client_address import forwarded_headers
 from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person, register
-from users_app.models import SignInFailures, db
+from users_app.models import SignInFailures, User, db
 from users_app.parts import parts
 from users_app.relay import housekeeping
 from users_app.throttle import FAILURES_PER_ACCOUNT
@@ -94,6 +94,71 @@ def test_a_lock_is_over_after_its_window(ada: Person, moving_clock: Clock) -> No
     assert attempt(ada.client, "ada", PASSWORD).status_code == 200
 
 
+def test_ten_failures_lock_and_nine_do_not(ada: Person) -> None:
+    for failures, status in ((9, 200), (10, 401)):
+        for _ in range(failures):
+            attempt(ada.client, "ada", "wrong password")
+        assert attempt(ada.client, "ada", PASSWORD).status_code == status
+
+
+def test_a_window_ends_to_the_second_and_the_next_one_counts_anew(
+    ada: Person, moving_clock: Clock
+) -> None:
+    lock(ada.client, "ada")
+    moving_clock.forward(minutes=15, seconds=-1)
+    assert attempt(ada.client, "ada", PASSWORD).status_code == 401
+    moving_clock.forward(seconds=1)
+    for _ in range(9):
+        attempt(ada.client, "ada", "wrong password")
+    assert attempt(ada.client, "ada", PASSWORD).status_code == 200
+    lock(ada.client, "ada")
+    moving_clock.forward(minutes=15)
+    lock(ada.client, "ada")
+    assert attempt(ada.client, "ada", PASSWORD).status_code == 401
+
+
+def test_a_right_sign_in_forgives_nobody_else(ada: Person) -> None:
+    Person(ada.client, "bob")
+    lock(ada.client, "bob")
+    assert attempt(ada.client, "ada", PASSWORD).status_code == 200
+    assert attempt(ada.client, "bob", PASSWORD).status_code == 401
+
+
+def test_right_sign_ins_earn_no_failures_in_advance(make_app: MakeApp) -> None:
+    client = make_app(sign_in_failures_per_address=3).test_client()
+    register(client, "ada")
+    for _ in range(4):
+        assert attempt(client, "ada", PASSWORD).status_code == 200
+    statuses = [attempt(client, "ada", "wrong password").status_code for _ in range(4)]
+    assert statuses == [401, 401, 401, 429]
+
+
+def test_the_wait_that_an_address_is_told_is_enough_and_not_longer(
+    make_app: MakeApp, moving_clock: Clock
+) -> None:
+    client = make_app(sign_in_failures_per_address=1).test_client()
+    register(client, "ada")
+    attempt(client, "ada", "wrong password")
+    moving_clock.forward(minutes=5, milliseconds=500)
+    refused = attempt(client, "ada", PASSWORD)
+    assert refused.status_code == 429
+    wait = int(refused.headers["Retry-After"])
+    moving_clock.forward(seconds=wait - 1)
+    assert attempt(client, "ada", PASSWORD).status_code == 429
+    moving_clock.forward(seconds=1)
+    assert attempt(client, "ada", PASSWORD).status_code == 200
+
+
+def test_an_address_is_free_again_when_its_window_ends(
+    make_app: MakeApp, moving_clock: Clock
+) -> None:
+    client = make_app(sign_in_failures_per_address=1).test_client()
+    register(client, "ada")
+    attempt(client, "ada", "wrong password")
+    moving_clock.forward(minutes=15)
+    assert attempt(client, "ada", PASSWORD).status_code == 200
+
+
 def test_a_right_sign_in_forgives_the_failures_before_it(ada: Person) -> None:
     for _ in range(3):
         for _ in range(FAILURES_PER_ACCOUNT - 1):
@@ -147,6 +212,68 @@ def test_guesses_of_the_current_password_count_as_failures_too(ada: Person) -> N
     right = {**body, "current_password": PASSWORD}
     assert ada.call("PUT", "/users/me/password", json=right).status_code == 422
     assert ada.sign_in().status_code == 401
+
+
+def test_right_confirmations_of_the_password_use_up_nothing(make_app: MakeApp) -> None:
+    ada = Person(make_app(sign_in_failures_per_address=5).test_client(), "ada")
+    body = {"current_password": PASSWORD, "full_name": "Ada", "username": "ada"}
+    for number in range(FAILURES_PER_ACCOUNT + 2):
+        changed = {**body, "username": f"ada{number}"}
+        assert ada.call("PATCH", "/users/me", json=changed).status_code == 200
+
+
+def test_an_address_that_hammers_confirms_nothing_either(make_app: MakeApp) -> None:
+    ada = Person(make_app(sign_in_failures_per_address=1).test_client(), "ada")
+    body = {"current_password": PASSWORD, "new_password": "another long one"}
+    attempt(ada.client, "nobody", "wrong password", HOME)
+    here = {"environ_base": {"REMOTE_ADDR": HOME}}
+    assert ada.call("PUT", "/users/me/password", json=body, **here).status_code == 429
+    assert ada.call("PUT", "/users/me/password", json=body).status_code == 204
+
+
+@pytest.mark.parametrize("call", ["sign in", "confirm"])
+def test_no_connection_is_held_while_a_password_is_hashed(
+    app: Flask, ada: Person, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    held: list[bool] = []
+    with app.app_context():
+        hasher = parts().hasher
+    matches = hasher.matches
+
+    def watched(stored: str | None, password: str) -> bool:
+        held.append(db.session().in_transaction())
+        return bool(matches(stored, password))
+
+    monkeypatch.setattr(hasher, "matches", watched)
+    if call == "sign in":
+        assert ada.sign_in().status_code == 200
+    else:
+        body = {"current_password": PASSWORD, "new_password": "another long one"}
+        assert ada.call("PUT", "/users/me/password", json=body).status_code == 204
+    assert held == [False]
+
+
+@pytest.mark.parametrize("change", ["password", "deletion"])
+def test_a_sign_in_fails_if_the_account_changes_while_its_password_is_hashed(
+    app: Flask, admin: Person, ada: Person, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    with app.app_context():
+        hasher = parts().hasher
+    matches = hasher.matches
+
+    def overtaken(stored: str | None, password: str) -> bool:
+        if change == "deletion":
+            db.session.execute(delete(User).where(User.id == ada.id))
+        else:
+            new_hash = hasher.hash("another long one")
+            db.session.execute(
+                update(User).where(User.id == ada.id).values(hashed_password=new_hash)
+            )
+        db.session.commit()
+        return bool(matches(stored, password))
+
+    monkeypatch.setattr(hasher, "matches", overtaken)
+    assert attempt(ada.client, "ada", PASSWORD).status_code == 401
 
 
 def test_the_throttle_keeps_no_name_and_no_address_in_clear(app: Flask, ada: Person) -> None:
