@@ -148,7 +148,7 @@ class Admission:
             return 0, ERASING
         found = self.types_left(connection, sender)
         if found[0] > 0:
-            dialects.of(connection.engine).one_at_a_time(connection)
+            dialects.of(connection.engine).one_at_a_time(connection, "registering")
             found = self.types_left(connection, sender)
         return found
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, select, true, tuple_
 
 from analytics_app import dialects
 from analytics_app.erased import unerased
-from analytics_app.models import DayCount, Event
+from analytics_app.models import Event, EventType
 from analytics_app.readers import Snapshot
 from analytics_app.reports import dated
 from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
@@ -55,8 +55,11 @@ def newest(where: list[ColumnElement[bool]], limit: int) -> Select[Any]:
 
 
 def newest_by_type(where: list[ColumnElement[bool]], limit: int) -> Select[Any]:
-    """Returns the same from the newest of each type, which an index by type and time holds."""
-    kinds = select(DayCount.event_type).distinct().subquery("kinds")
+    """Returns the same from the newest of each type, which an index by type and time holds.
+
+    No event is of a type that isn't registered, and the number of those is limited.
+    """
+    kinds = select(EventType.event_type).subquery("kinds")
     each = newest([*where, Event.event_type == kinds.c.event_type], limit).lateral("newest")
     chosen = select(each).select_from(kinds).join(each, true())
     return chosen.order_by(each.c.created_at.desc(), each.c.id.desc()).limit(limit)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Table, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
 
 from analytics_app import counting, dialects
 from analytics_app.models import Count, DayCount
@@ -15,6 +15,7 @@ from analytics_app.zones import QUARTERS_A_DAY, quarter_of
 from chassis.database import transaction
 
 CLOSED_AFTER = timedelta(days=2)
+AT_ONCE = 500
 
 
 def fold(db: SQLAlchemy, now: datetime) -> int:
@@ -41,6 +42,8 @@ def fold_table(db: SQLAlchemy, table: Table, unit: str, width: int, closed: int)
 
 
 def fold_rows(db: SQLAlchemy, table: Table, unit: str, within: tuple[int, int], kept: int) -> int:
+    connection = db.session.connection()
+    dialects.of(db.engine).one_at_a_time(connection, counting.COUNTING)
     column = table.c[unit]
     spread = (column >= within[0], column < within[1], table.c.slot != kept)
     ordered = select(table).where(*spread).order_by(column, table.c.event_type, table.c.slot)
@@ -49,5 +52,18 @@ def fold_rows(db: SQLAlchemy, table: Table, unit: str, within: tuple[int, int], 
     for number, event_type, _, count in rows:
         tally[number, event_type] += count
     db.session.execute(delete(table).where(*spread))
-    counting.merge(db.session.connection(), table, unit, tally)
+    counting.merge(connection, table, unit, tally)
+    drop_zeros(connection, table, unit, column.between(within[0], within[1] - 1))
     return len(rows)
+
+
+def drop_zeros(
+    connection: Connection, table: Table, unit: str, within: ColumnElement[bool]
+) -> None:
+    """Deletes what the folded slots have brought to nothing."""
+    key = table.c[unit], table.c.event_type
+    sums = select(*key).where(within).group_by(*key).having(func.sum(table.c.count) == 0)
+    while keys := connection.execute(sums.limit(AT_ONCE)).tuples().all():
+        if not counting.drop_rows(connection, unit, table, keys):
+            return
+

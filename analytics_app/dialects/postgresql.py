@@ -328,12 +328,13 @@ def lock_table(connection: Connection, name: str) -> None:
     connection.execute(text(f"LOCK TABLE {name} IN EXCLUSIVE MODE"))
 
 
-REGISTERING = 7_041_776_004  # any constant: whoever adds event types holds it
+# Any constants: whoever adds event types, or changes counts that others wrote, holds one.
+ONE_AT_A_TIME = {"registering": 7_041_776_004, "counting": 7_041_776_005}
 
 
-def one_at_a_time(connection: Connection) -> None:
-    """Keeps others from adding event types until the transaction ends."""
-    connection.execute(text(f"SELECT pg_advisory_xact_lock({REGISTERING})"))
+def one_at_a_time(connection: Connection, what: str) -> None:
+    """Keeps others from doing this too until the transaction ends."""
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({ONE_AT_A_TIME[what]})"))
 
 
 def prepare_partitions(engine: Engine, moments: Iterable[datetime]) -> None:

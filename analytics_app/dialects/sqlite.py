@@ -227,7 +227,7 @@ def lock_table(_connection: Connection, _name: str) -> None:
     """Does nothing: a write transaction keeps all others out."""
 
 
-def one_at_a_time(_connection: Connection) -> None:
+def one_at_a_time(_connection: Connection, _what: str) -> None:
     """Does nothing: a write transaction keeps all others out."""
 
 
