@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, func, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, case, func, select, text, union_all
 
 from analytics_app import dialects
 from analytics_app.erased import unerased
@@ -19,6 +19,7 @@ from analytics_app.zones import QUARTERS_A_DAY
 
 HALF = 48
 ALL = (1 << HALF) - 1
+REST = ""  # no event type is called so
 
 
 class Mask(NamedTuple):
@@ -114,21 +115,33 @@ def distinct_actors_of_types(
     return found
 
 
-def actors_by_type(connection: Connection, span: Span) -> dict[str, int]:
-    """Returns the number of different actors of each type in a span."""
-    pairs = (
-        select(Event.event_type, Event.actor)
-        .where(
-            Event.created_at >= span.start,
-            Event.created_at < span.end,
-            Event.actor != 0,
-            *unerased(connection),
-        )
-        .distinct()
-        .subquery()
-    )
-    chosen = select(pairs.c.event_type, func.count()).group_by(pairs.c.event_type)
-    return dict(connection.execute(chosen).tuples().all())
+def actors_by_type(
+    connection: Connection, span: Span, types: Sequence[str], named: Sequence[str]
+) -> dict[str, int]:
+    """Returns the number of different actors of each of the types (all if none) in a span.
+
+    Where some are `named`, those who did anything else of it are counted as `REST`, once.
+    """
+    listed = case((Event.event_type.in_(named), Event.event_type), else_=REST)
+    kind = listed if named else Event.event_type
+    chosen = select(kind.label("kind"), Event.actor).where(*someones(connection, span))
+    if types:
+        chosen = chosen.where(Event.event_type.in_(types))
+    pairs = chosen.distinct().subquery()
+    counted = select(pairs.c.kind, func.count()).group_by(pairs.c.kind)
+    return dict(connection.execute(counted).tuples().all())
+
+
+def actors_beside(connection: Connection, span: Span, types: Sequence[str]) -> int:
+    """Returns the number of different actors who did anything but these types in a span."""
+    others = Event.event_type.not_in(types)
+    chosen = select(func.count(Event.actor.distinct())).where(*someones(connection, span), others)
+    return int(connection.execute(chosen).scalar_one())
+
+
+def someones(connection: Connection, span: Span) -> tuple[ColumnElement[bool], ...]:
+    within = Event.created_at >= span.start, Event.created_at < span.end
+    return (*within, Event.actor != 0, *unerased(connection))
 
 
 def by_minute(

@@ -11,6 +11,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from analytics_app.zones import (
+    MICROSECOND,
     ONE_DAY,
     QUARTER_SECONDS,
     local_date,
@@ -119,12 +120,50 @@ def previous(current: Range, now: datetime) -> Range:
 
 
 def buckets(span: Range, interval: Interval) -> list[Bucket]:
-    """Returns every bucket that the range touches, in order; raises Invalid for too many."""
+    """Returns every bucket that the range touches, in order."""
+    edges = EDGES[interval](span)
+    return [Bucket(start, end) for start, end in pairwise(edges) if start < end]
+
+
+def need_few(span: Range, interval: Interval, most: int, field: str, limit: str = "") -> None:
+    """Raises Invalid where the range holds too many buckets; none of them is made for that."""
     if interval in LONGEST and span.end - span.start > LONGEST[interval]:
         said = f"for {interval}s is limited to {LONGEST_SAID[interval]}"
         raise Invalid([FieldError("interval", f"the range {said}: narrow it")])
-    edges = EDGES[interval](span)
-    return [Bucket(start, end) for start, end in pairwise(edges) if start < end]
+    count = COUNTS[interval](span)
+    if count > most:
+        said = f"the range holds {count:,} {interval}s, and at most {most:,} are answered{limit}"
+        raise Invalid([FieldError(field, f"{said}: narrow it or take longer ones")])
+
+
+def minutes_in(span: Range) -> int:
+    start = span.start.replace(second=0, microsecond=0)
+    return -((start - span.end) // timedelta(minutes=1))
+
+
+def hours_in(span: Range) -> int:
+    """Returns about how many: an hour on the wall need not begin with one of UTC."""
+    return -((span.start - span.end) // timedelta(hours=1))
+
+
+def days_in(span: Range) -> int:
+    first, last = days_of(span)
+    return (last - first).days + 1
+
+
+def weeks_in(span: Range) -> int:
+    first, last = days_of(span)
+    return (monday(last) - monday(first)).days // 7 + 1
+
+
+def months_in(span: Range) -> int:
+    first, last = days_of(span)
+    return (last.year - first.year) * 12 + last.month - first.month + 1
+
+
+def days_of(span: Range) -> tuple[date, date]:
+    """Returns the first and the last local day that the range touches."""
+    return local_date(span.start, span.zone), local_date(span.end - MICROSECOND, span.zone)
 
 
 def minute_edges(span: Range) -> list[datetime]:
@@ -184,6 +223,13 @@ def monday(day: date) -> date:
     return day - timedelta(days=day.weekday())
 
 
+COUNTS: dict[str, Callable[[Range], int]] = {
+    "minute": minutes_in,
+    "hour": hours_in,
+    "day": days_in,
+    "week": weeks_in,
+    "month": months_in,
+}
 EDGES: dict[str, Callable[[Range], list[datetime]]] = {
     "minute": minute_edges,
     "hour": hour_edges,

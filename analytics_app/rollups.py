@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Select, func, literal, select
 
 from analytics_app.actors import (
+    actors_beside,
     actors_by_type,
     by_minute,
     distinct_actors,
@@ -51,6 +52,10 @@ class Part:
     def of(self, types: Sequence[str]) -> Select[Any]:
         """Returns the counts by time of these types, of all if none."""
         return self.by_time.where(self.event_type.in_(types)) if types else self.by_time
+
+    def of_each(self, types: Sequence[str]) -> Select[Any]:
+        """Returns the counts by type of these types, of all if none."""
+        return self.by_type.where(self.event_type.in_(types)) if types else self.by_type
 
     def by_both(self, types: Sequence[str]) -> Select[Any]:
         """Returns the counts by time and type."""
@@ -111,11 +116,11 @@ class Rollups:
             said = f"the events before {day} were dropped by retention: begin there or later"
             raise Invalid([FieldError(field, said)])
 
-    def by_type(self, span: Span) -> Counter[str]:
-        """Returns the number of events of each type."""
+    def by_type(self, span: Span, types: Sequence[str] = ()) -> Counter[str]:
+        """Returns the number of events of each of the types (all if none)."""
         found: Counter[str] = Counter()
         for part in self.parts(span, by_day=True):
-            for event_type, n in self.connection.execute(part.by_type):
+            for event_type, n in self.connection.execute(part.of_each(types)):
                 found[event_type] += int(n)
         return found
 
@@ -183,16 +188,23 @@ class Rollups:
                 self.need_raw(end.start)
         return distinct_actors(self.connection, cuts)
 
-    def actors_by_type(self, span: Span) -> dict[str, int]:
+    def actors_by_type(
+        self, span: Span, types: Sequence[str], named: Sequence[str]
+    ) -> dict[str, int]:
         """Returns the number of different actors of each type, from the raw events."""
-        return actors_by_type(self.connection, span)
+        return actors_by_type(self.connection, span, types, named)
 
-    def all_by_type(self) -> tuple[Counter[str], dict[str, int]]:
-        """Returns counts and different actors by type of all raw events that are kept."""
+    def actors_beside(self, span: Span, types: Sequence[str]) -> int | None:
+        """Returns the number of those who did anything else; None where retention was."""
+        if self.dropped_before and span.start < self.dropped_before:
+            return None
+        return actors_beside(self.connection, span, types)
+
+    def kept(self) -> Span:
+        """Returns the span of all raw events that are kept."""
         first = quarter_of(self.dropped_before) if self.dropped_before else 0
         last = self.connection.execute(select(func.max(Count.quarter))).scalar() or first
-        kept = Span(quarter_start(first), quarter_start(last + 1))
-        return self.by_type(kept), self.actors_by_type(kept)
+        return Span(quarter_start(first), quarter_start(last + 1))
 
     def by_minute(self, spans: Sequence[Span], types: Sequence[str]) -> tuple[list[int], list[int]]:
         """Returns events and different actors in each minute, from the raw events."""

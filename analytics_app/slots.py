@@ -66,4 +66,3 @@ def drop_zeros(
     while keys := connection.execute(sums.limit(AT_ONCE)).tuples().all():
         if not counting.drop_rows(connection, unit, table, keys):
             return
-

@@ -13,7 +13,7 @@ from dashboard_app.filters import Filters
 PREFIX = "metadata."
 COLUMNS = ("event_id", "event_type", "user_id", "created_at", "metadata")
 LONGEST = 200
-LARGEST_ID = 2**63 - 1
+MAX_USER_ID = 2**62 - 1
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -85,4 +85,4 @@ def user_id(args: Mapping[str, str]) -> int | None:
     text = args.get("user_id", "").strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         return None
-    return int(text) if 1 <= int(text) <= LARGEST_ID else None
+    return int(text) if 1 <= int(text) <= MAX_USER_ID else None

@@ -20,6 +20,7 @@ from dashboard_app.formats import day_name, parsed, range_name
 
 SIGNUP, FAILURE = "user_registered", "user_login_failed"
 RANKING_DAYS = 90
+OTHERS = "Other types"
 BY_TYPE = "total_events,events_by_type"
 OF_ALL_TILES = "count,unique_users,by_type"
 rankings: ShortCache[list[str]] = ShortCache(seconds=15)
@@ -100,10 +101,13 @@ def metric_for(filters: Filters) -> Metric:
 
 
 def timeseries(
-    bounds: Mapping[str, str], interval: str, event_type: str | None = None, fields: str = "count"
+    bounds: Mapping[str, str],
+    interval: str,
+    event_type: str | list[str] | None = None,
+    fields: str = "count",
 ) -> list[Json]:
     """Returns the buckets of a range; counting different users costs more than all the rest."""
-    params = {**bounds, "interval": interval, "fields": f"start,complete,{fields}"}
+    params: dict[str, Any] = {**bounds, "interval": interval, "fields": f"start,complete,{fields}"}
     if event_type:
         params["event_type"] = event_type
     return analytics().timeseries(params)
@@ -129,15 +133,17 @@ def value_of(bucket: Json, metric: Metric) -> int:
 def totals(bounds: Mapping[str, str], filters: Filters) -> dict[str, int]:
     """Returns each offered metric's figure over a range."""
     if not filters.event_type:
-        return totals_of(summary(bounds, "total_events,unique_users,events_by_type"))
-    items = analytics().by_type(dict(bounds))["items"]
-    found = next((each for each in items if each["event_type"] == filters.event_type), None)
-    found = found or {"count": 0, "unique_users": 0}
+        return totals_of(summary(bounds, "total_events,unique_users,events_by_type"), bounds)
+    items = analytics().by_type({**bounds, "event_type": filters.event_type})["items"]
+    found = items[0] if items else {"count": 0, "unique_users": 0}
     return {"users": found["unique_users"], "events": found["count"]}
 
 
-def totals_of(summary: Json) -> dict[str, int]:
+def totals_of(summary: Json, bounds: Mapping[str, str]) -> dict[str, int]:
     by_type = summary["events_by_type"]
+    if not_listed(summary):  # those of the tiles may be among the rest
+        items = analytics().by_type({**bounds, "event_type": [SIGNUP, FAILURE]})["items"]
+        by_type = {each["event_type"]: each["count"] for each in items}
     return {
         "users": summary["unique_users"],
         "events": summary["total_events"],
@@ -146,13 +152,30 @@ def totals_of(summary: Json) -> dict[str, int]:
     }
 
 
+def not_listed(summary: Json) -> int:
+    """Returns how many events are of types that the summary doesn't name."""
+    rest: int = summary["total_events"] - sum(summary["events_by_type"].values())
+    return rest
+
+
+def tiles_series(filters: Filters, bounds: Mapping[str, str]) -> list[Json]:
+    """Returns the buckets with all that the tiles need; of types, theirs for certain."""
+    buckets = timeseries(bounds, filters.interval, filters.event_type, OF_ALL_TILES)
+    if any(each["other"] for each in buckets):
+        own = timeseries(bounds, filters.interval, [SIGNUP, FAILURE], "by_type")
+        return [
+            {**all_, "by_type": each["by_type"]} for all_, each in zip(buckets, own, strict=True)
+        ]
+    return buckets
+
+
 def trend(filters: Filters, now: datetime) -> dict[str, Any]:
     """Returns the tiles, the line of the chosen metric with its comparison, and its table."""
     bounds, chosen = filters.bounds(), metric_for(filters)
     before = filters.previous_bounds(now) if filters.compare else None
     figures = totals(bounds, filters)
     earlier = totals(before, filters) if before else {}
-    buckets = timeseries(bounds, filters.interval, filters.event_type, OF_ALL_TILES)
+    buckets = tiles_series(filters, bounds)
     begun = charts.begun(buckets, now)
     tiles = [
         Tile(
@@ -270,7 +293,10 @@ class Part:
 
 
 def types(filters: Filters) -> dict[str, Any]:
-    """Returns the shares by event type: the ring shows the six largest and the rest."""
+    """Returns the shares by event type: the ring shows the six largest and the rest.
+
+    Types that the summary doesn't name are one part, without a link.
+    """
     found = summary(filters.bounds(), BY_TYPE)
     counts, total = found["events_by_type"], found["total_events"]
     names = ranked(counts)
@@ -285,6 +311,8 @@ def types(filters: Filters) -> dict[str, Any]:
         )
         for name in names
     ]
+    if other := not_listed(found):
+        parts.append(Part(OTHERS, OTHER_COLOR, other, other / total, ""))
     ring = [(each.name, each.color, each.count, each.link) for each in parts[:LARGEST_SERIES]]
     if rest := sum(each.count for each in parts[LARGEST_SERIES:]):
         ring.append((OTHER, OTHER_COLOR, rest, ""))
@@ -331,7 +359,8 @@ def pulse(filters: Filters) -> str:
 
 
 def digest(filters: Filters) -> str:
-    figures = summary(filters.bounds(), BY_TYPE)["events_by_type"]
+    figures = summary(filters.bounds(), BY_TYPE)
+    figures = {name: figures[name] for name in BY_TYPE.split(",")}
     return hashlib.sha256(json.dumps(figures, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -17,9 +17,8 @@ from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import share
 from analytics_app.behaviour.source import Source
-from analytics_app.ranges import Bucket, Range, buckets
+from analytics_app.ranges import Bucket, Range, buckets, need_few
 from analytics_app.spans import Span, cut
-from chassis.errors import FieldError, Invalid
 from chassis.schema import rfc3339
 
 Interval = Literal["day", "week", "month"]
@@ -30,10 +29,8 @@ def retention(
     source: Source, span: Range, interval: Interval, types: Sequence[str], now: datetime
 ) -> list[dict[str, Any]]:
     """Returns the cohorts in order, each with its users and a cell for each bucket since."""
+    need_few(span, interval, MOST_BUCKETS, "interval")
     found = buckets(span, interval)
-    if len(found) > MOST_BUCKETS:
-        said = f"the range holds over {MOST_BUCKETS} of them: narrow it or take longer ones"
-        raise Invalid([FieldError("interval", said)])
     spans = [Span(max(each.start, span.start), min(each.end, span.end)) for each in found]
     present = [source.present(cut(each)) for each in spans]
     back = [acted(source, each, types) for each in spans] if types else present

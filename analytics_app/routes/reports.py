@@ -11,6 +11,7 @@ from analytics_app import live, reports
 from analytics_app.ranges import USUAL_DAYS, Range, asked, zone_of
 from analytics_app.schemas.reports import (
     ByType,
+    ByTypeQuery,
     Live,
     RangeQuery,
     Series,
@@ -31,19 +32,25 @@ def range_of(query: RangeQuery, now: datetime, usual_days: int = 30) -> Range:
     return asked(query.start, query.end, zone, now, usual_days)
 
 
+def limits() -> reports.Limits:
+    settings = services().settings
+    return reports.Limits(settings.max_buckets, settings.max_types_listed)
+
+
 @routes.get("/summary")
 @requires("reports:read", "events:read")
 @api(query=SummaryQuery, answers={200: Summary}, etag=True)
 def summary(query: SummaryQuery) -> dict[str, Any]:
     """Sum up a range, and the one before it over the same elapsed time.
 
-    Without a range: the last 30 days, today included, up to now.
+    Without a range: the last 30 days, today included, up to now. Over 3,000 days
+    (MAX_BUCKETS) are a 422 unless `fields` leaves out `events_over_time`.
     """
     now = datetime.now(UTC)
     span = range_of(query, now)
     with services().readers.snapshot() as snapshot:
         return reports.summary(
-            snapshot, span, now, compare=query.compare is not None, fields=query.fields
+            snapshot, span, now, limits(), compare=query.compare is not None, fields=query.fields
         )
 
 
@@ -51,11 +58,16 @@ def summary(query: SummaryQuery) -> dict[str, Any]:
 @requires("reports:read", "events:read")
 @api(query=SeriesQuery, answers={200: Series}, etag=True)
 def timeseries(query: SeriesQuery) -> dict[str, Any]:
-    """Count by minute, hour, day, week or month; every bucket is there, empty ones too."""
+    """Count by minute, hour, day, week or month; every bucket is there, empty ones too.
+
+    A range of over 3,000 buckets (MAX_BUCKETS) is a 422.
+    """
     now = datetime.now(UTC)
     span = range_of(query, now, USUAL_DAYS[query.interval])
     with services().readers.snapshot() as snapshot:
-        return reports.series(snapshot, span, query.interval, query.event_type, now, query.fields)
+        return reports.series(
+            snapshot, span, query.interval, query.event_type, now, limits(), query.fields
+        )
 
 
 @routes.get("/live")
@@ -70,11 +82,15 @@ def live_now() -> dict[str, Any]:
 
 @routes.get("/events/by-type")
 @requires("reports:read", "events:read")
-@api(query=RangeQuery, answers={200: ByType}, etag=True)
-def by_type(query: RangeQuery) -> dict[str, Any]:
-    """Count by event type; without a range, all there is."""
+@api(query=ByTypeQuery, answers={200: ByType}, etag=True)
+def by_type(query: ByTypeQuery) -> dict[str, Any]:
+    """Count by event type; without a range, all there is.
+
+    The most frequent types are listed (MAX_TYPES_LISTED, 50), all others are one `other`.
+    """
     now = datetime.now(UTC)
     bounded = query.start or query.end
     span = range_of(query, now) if bounded else None
     with services().readers.snapshot() as snapshot:
-        return reports.by_type(snapshot, Span(span.start, span.end) if span else None)
+        whole = Span(span.start, span.end) if span else None
+        return reports.by_type(snapshot, whole, query.event_type, limits())

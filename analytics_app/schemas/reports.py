@@ -13,12 +13,21 @@ from chassis.schema import Model, Query, Timestamp
 FIELDS = "only these figures, separated by commas: what is left out is not counted either"
 
 
+LISTED = "the most frequent (MAX_TYPES_LISTED, 50); all others are one `other`"
+
+
 class RangeQuery(Query):
     """A half-open range; a bare date is local midnight in `tz`."""
 
     start: str | None = Field(None, max_length=64, description="a time, or a date in `tz`")
     end: str | None = Field(None, max_length=64, description="exclusive; left out: now")
     tz: str | None = Field(None, max_length=64, description="an IANA time zone")
+
+
+class ByTypeQuery(RangeQuery):
+    """A range, all there is without one; of some types or of all."""
+
+    event_type: list[EventType] = []
 
 
 class SummaryQuery(RangeQuery):
@@ -54,7 +63,16 @@ class SparsePoint(Model):
     count: int | None = None
     unique_users: int | None = None
     complete: bool | None = None
-    by_type: dict[str, int] | None = None
+    by_type: dict[str, int] | None = Field(None, description="the most frequent of the range")
+    other: int | None = Field(None, description="beside `by_type`: events of all other types")
+
+
+class OtherTypes(Model):
+    """The types that are not listed by name; `unique_users` is null where retention was."""
+
+    types: int
+    count: int
+    unique_users: int | None
 
 
 class Figures(Model):
@@ -64,7 +82,8 @@ class Figures(Model):
     end: Timestamp
     total_events: int | None = None
     unique_users: int | None = None
-    events_by_type: dict[str, int] | None = None
+    events_by_type: dict[str, int] | None = Field(None, description=LISTED)
+    other: OtherTypes | None = None
     events_over_time: list[Point] | None = None
 
 
@@ -98,7 +117,8 @@ class TypeCount(Model):
 class ByType(Model):
     """Counts by type, the most frequent first."""
 
-    items: list[TypeCount]
+    items: list[TypeCount] = Field(description=LISTED)
+    other: OtherTypes
     total: int
     as_of: Timestamp | None = None
 

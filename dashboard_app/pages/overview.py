@@ -144,9 +144,11 @@ def trend_csv() -> ResponseReturnValue:
 def types_csv() -> ResponseReturnValue:
     """The shares by event type as numbers."""
     filters = chosen()
-    items = analytics().by_type(filters.bounds())["items"]
+    found = analytics().by_type(filters.bounds())
     header = ("event_type", "count", "unique_users")
-    rows = [[each[name] for name in header] for each in items]
+    rows = [[each[name] for name in header] for each in found["items"]]
+    if found["other"]["types"]:
+        rows.append(["(other)", found["other"]["count"], found["other"]["unique_users"]])
     return csv_answer(file_name("types", filters), header, rows)
 
 

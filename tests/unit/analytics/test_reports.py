@@ -78,6 +78,7 @@ def test_a_summary_adds_up(admin: Api) -> None:
         "total_events": 4,
         "unique_users": 3,
         "events_by_type": {"b": 3, "a": 1},
+        "other": {"types": 0, "count": 0, "unique_users": 0},
     }
     assert [(each["count"], each["unique_users"]) for each in points] == [(2, 2), (2, 1)]
     assert all(each["complete"] for each in points)
@@ -260,7 +261,8 @@ def test_a_series_by_type_is_the_series_of_each_type(admin: Api, zone: str, inte
         own = admin.get("/analytics/timeseries", **asked, event_type=kind)["items"]
         assert [each["by_type"].get(kind, 0) for each in split] == [each["count"] for each in own]
     assert all(each["count"] == sum(each["by_type"].values()) for each in split)
-    assert {name for each in split for name in each} == {"start", "count", "by_type"}
+    assert {name for each in split for name in each} == {"start", "count", "by_type", "other"}
+    assert {each["other"] for each in split} == {0}
 
 
 def test_a_series_by_type_has_no_minutes(admin: Api) -> None:
