@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 
 from analytics_app import keys
 from analytics_app.models import ApiKey, db
 from analytics_app.services import services
+from chassis.errors import Unavailable
 from tests.unit.analytics.conftest import Api
 
 PATH = "/analytics/api-keys"
@@ -120,3 +122,110 @@ def test_keys_are_listed_by_pages(admin: Api) -> None:
 )
 def test_made_up_keys_are_nobodys(app: Flask, credential: str) -> None:
     assert Api(app.test_client(), credential).call("GET", "/analytics/summary").status_code == 401
+
+
+class Looks:
+    """A ring whose look-ups are counted, with a clock that a test moves on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ring = services().keys
+        self.count, self.now = 0, 1000.0
+        self.down: Exception | None = None
+        self.look_up = self.ring.look_up
+        monkeypatch.setattr(self.ring, "look_up", self.counted)
+        monkeypatch.setattr(keys.time, "monotonic", lambda: self.now)
+
+    def counted(self, name: str) -> Any:
+        self.count += 1
+        if self.down:
+            raise self.down
+        return self.look_up(name)
+
+
+@pytest.fixture
+def looks(admin: Api, monkeypatch: pytest.MonkeyPatch) -> Looks:
+    return Looks(monkeypatch)
+
+
+def test_a_key_is_looked_up_once_in_four_seconds_whether_or_not_it_exists(
+    admin: Api, looks: Looks
+) -> None:
+    for number, key in enumerate((new_key(admin, "reports:read")["key"], "ffk_" + "x" * 43), 1):
+        found = [looks.ring.holder(key) for _ in range(5)]
+        assert (looks.count, {each is not None for each in found}) == (number, {number == 1})
+    looks.now += 3.9
+    looks.ring.holder(key)
+    assert looks.count == 2
+    looks.now += 0.1
+    looks.ring.holder(key)
+    assert looks.count == 3
+
+
+def test_what_can_be_no_key_is_not_looked_up(looks: Looks) -> None:
+    for text_ in ("ffk", "xffk_" + "x" * 43, "ffk_" + "x" * 97):
+        assert looks.ring.holder(text_) is None
+    assert looks.count == 0
+    looks.ring.holder("ffk_" + "x" * 96)
+    assert looks.count == 1
+
+
+def test_made_up_keys_fill_no_memory(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "REMEMBERED", 3)
+    for number in range(10):
+        looks.ring.holder(f"ffk_{number}")
+        assert len(looks.ring.known) <= 3
+    assert looks.count == 10
+    looks.ring.holder("ffk_9")
+    assert looks.count == 10, "the last ones are remembered all the same"
+
+
+def test_while_the_database_is_away_only_whoever_was_known_comes_in(
+    admin: Api, looks: Looks
+) -> None:
+    known, unknown = new_key(admin, "reports:read")["key"], "ffk_unknown"
+    for key in (known, unknown):
+        looks.ring.holder(key)
+    looks.now += 60
+    looks.down = OperationalError("SELECT", {}, Exception("no connection"))
+    for _ in range(3):  # the first waits in vain, and the others are told at once
+        with pytest.raises(Unavailable):
+            looks.ring.holder(unknown)
+        with pytest.raises(Unavailable):
+            looks.ring.holder("ffk_new")
+    assert looks.count == 3
+    for ask in (looks.ring.holder, looks.ring.remembered):
+        assert ask(known) is not None
+    looks.now += 1
+    assert looks.ring.remembered(known) is None
+    looks.down = None
+    assert looks.ring.holder(known) is not None
+
+
+def test_the_fast_path_believes_a_key_as_long_as_flask_does(admin: Api, looks: Looks) -> None:
+    key = new_key(admin, "reports:read")["key"]
+    assert looks.ring.remembered(key) is None
+    looks.ring.holder(key)
+    looks.now += 3.9
+    assert looks.ring.remembered(key) is not None
+    assert looks.ring.remembered("ffk_" + "x" * 43) is None
+    looks.now += 0.1
+    assert looks.ring.remembered(key) is None
+
+
+def test_a_key_is_dead_at_its_very_end_and_not_before(
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = new_key(admin, "reports:read", expires_in_days=1)
+    end = datetime.fromisoformat(made["expires_at"])
+    for moment, lives in ((end - timedelta(microseconds=1), True), (end, False)):
+        clock = type("Clock", (datetime,), {"now": staticmethod(lambda _zone, m=moment: m)})
+        monkeypatch.setattr(keys, "datetime", clock)
+        services().keys.known.clear()
+        assert (services().keys.holder(made["key"]) is not None) == lives
+
+
+def test_the_last_page_of_keys_names_no_next_one(admin: Api) -> None:
+    for number in range(3):
+        new_key(admin, "reports:read", name=f"key {number}")
+    page = admin.get(PATH, limit=3)
+    assert (len(page["items"]), page["next_cursor"]) == (3, None)
