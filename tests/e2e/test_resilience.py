@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Iterator
 
 import pytest
+import requests
 
 from tests.e2e.browser import Browser
-from tests.e2e.conftest import PASSWORD, register, send
+from tests.e2e.conftest import PASSWORD, register, send, token
 from tests.stack import Stack
 
 
@@ -58,6 +59,33 @@ def test_a_session_that_ends_in_the_middle_brings_the_sign_in_and_then_the_same_
     browser.until(lambda: browser.path.startswith("/login"), "no sign-in")
     browser.sign_in("root")
     browser.until(lambda: browser.path == "/?range=7d&metric=events", "not the same page")
+
+
+def test_a_page_of_a_session_that_was_ended_elsewhere_leaves_by_itself(
+    browser: Browser, stack: Stack
+) -> None:
+    browser.expected = ["401"]
+    browser.sign_in("root")
+    browser.until_settled()
+    headers = {"Authorization": f"Bearer {token(stack)}"}
+    ended = {"url": f"{stack.users_url}/logout", "json": {"everywhere": True}}
+    assert requests.post(**ended, headers=headers, timeout=10).status_code < 300  # type: ignore[arg-type]
+    browser.until(lambda: browser.path.startswith("/login"), "the page stays", 20)
+    assert "session has ended" in browser.read(".notice")
+
+
+def test_signing_out_leaves_nothing_to_go_back_to_and_the_theme(browser: Browser) -> None:
+    browser.sign_in("root")
+    browser.until_settled()
+    browser.script("localStorage.setItem('left', 'behind')")
+    browser.click(".sidebar .theme button")
+    theme = browser.until(lambda: browser.driver.get_cookie("theme"), "no theme is kept")
+    browser.leave(lambda: browser.click(".who form:last-child button"))
+    assert browser.driver.get_cookie("theme") == theme
+    assert browser.driver.get_cookie("session") is None
+    assert browser.script("return localStorage.getItem('left')") is None
+    browser.driver.back()
+    browser.until(lambda: browser.path.startswith("/login"), "Back shows a page")
 
 
 def test_analytics_down_costs_its_panels_and_they_come_back(browser: Browser, stack: Stack) -> None:
