@@ -153,7 +153,9 @@ class FileBackend:
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
         slot = hashlib.sha256(key.encode()).digest()[0] % LOCKS
-        with open(self.locks / str(slot), "w") as held:
+        with unavailable_if_down():
+            held = open(self.locks / str(slot), "w")  # noqa: SIM115
+        with held:
             fcntl.flock(held, fcntl.LOCK_EX)
             yield
 
