@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
-from sqlalchemy import Connection, Engine, case, func, select, tuple_, update
+from sqlalchemy import Connection, Engine, case, delete, func, select, tuple_, update
 
 from analytics_app import dialects
 from analytics_app.dialects.rows import Row
 from analytics_app.intake import Sender
 from analytics_app.models import DailyUse, Event, EventType
 from analytics_app.zones import EPOCH
+from chassis.database import writing
 from chassis.errors import FieldError
 
 AT_ONCE = 500  # names in one statement
@@ -93,8 +94,7 @@ class Admission:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        writing = self.engine.connect().execution_options(writes=True)
-        with writing as connection, connection.begin():
+        with self.engine.connect() as connection, writing(connection):
             yield connection
 
     def judged(
@@ -231,3 +231,10 @@ def use(connection: Connection, day: int, sender: Sender, n: int) -> None:
     """Adds to what the account has used of its day."""
     mine = (DailyUse.day == day, DailyUse.what == EVENTS, DailyUse.actor == sender.user_id)
     connection.execute(update(DailyUse).where(*mine).values(used=DailyUse.used + n))
+
+
+def forget_former_days(engine: Engine, moment: datetime) -> None:
+    """Deletes what accounts used of days that are over."""
+    today = moment.date().toordinal() - EPOCH
+    with engine.connect() as connection, writing(connection):
+        connection.execute(delete(DailyUse).where(DailyUse.day < today))

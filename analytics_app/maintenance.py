@@ -11,7 +11,16 @@ from threading import Thread
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine
 
-from analytics_app import dialects, engines, retention, slots, sweeping, zone_switch
+from analytics_app import (
+    admission,
+    dialects,
+    engines,
+    event_types,
+    retention,
+    slots,
+    sweeping,
+    zone_switch,
+)
 from analytics_app.behaviour import sealing
 from analytics_app.config import AnalyticsSettings
 from analytics_app.zones import date_of
@@ -54,6 +63,7 @@ def sweep_for_ever(engine: Engine, stop: Flag) -> None:
     while not stop.is_set():
         try:
             sweeping.sweep(engine, stop)
+            event_types.sweep(engine, stop)
         except Exception as error:
             log.error("erasing failed", exc_info=error)
         stop.wait(SWEEP_EVERY_SECONDS)
@@ -64,6 +74,8 @@ def run_round(db: SQLAlchemy, settings: AnalyticsSettings, moment: datetime) -> 
     zone_switch.keep_days_in(db, settings.reporting_timezone)
     dialects.of(db.engine).prepare_partitions(db.engine, [moment + ahead for ahead in AHEAD])
     slots.fold(db, moment)
+    event_types.free_unused(engines.for_erasures(db))
+    admission.forget_former_days(engines.for_erasures(db), moment)
     if settings.retention_days:
         dropped = retention.drop(db, moment - timedelta(days=settings.retention_days))
         if dropped.before:

@@ -157,6 +157,14 @@ class EventType(Base):
     """
 
     __tablename__ = "event_types"
+    __table_args__ = (
+        Index(
+            "event_types_erasing",
+            "event_type",
+            postgresql_where=text("erasing"),
+            sqlite_where=text("erasing"),
+        ),
+    )
 
     event_type: Mapped[str] = mapped_column(String(100), primary_key=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -41,8 +41,8 @@ CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_tim
 OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
 
 
-# Presence that is there already is left alone, but for those who were erased before: an
-# erasure under way may take it away, and is then waited for.
+# Presence that is there already is left alone, but for those who were erased before, and
+# while a type is being erased: what is under way may take it away, and is then waited for.
 # The order of the input, of the locks on counts and of those on presence is the same in
 # every statement, so that no two can wait for each other.
 STORE = """
@@ -94,6 +94,7 @@ WITH input AS (
         SELECT FROM presence k WHERE k.day = s.day AND k.actor = s.actor
         AND (k.low & s.low) = s.low AND (k.high & s.high) = s.high OFFSET 0)
       OR EXISTS (SELECT FROM tombstones t WHERE t.actor = s.actor OFFSET 0)
+      OR EXISTS (SELECT FROM event_types t WHERE t.erasing)
     ORDER BY s.day, s.actor
     ON CONFLICT (day, actor) DO UPDATE
         SET low = p.low | excluded.low, high = p.high | excluded.high

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
 
 from flask import Blueprint
 
+from analytics_app import event_types
 from analytics_app.erasure import erase
 from analytics_app.models import Erasure, db
 from analytics_app.routes.events import account_id
-from analytics_app.schemas.erasures import Erased, ErasureBegun, ErasureOut
+from analytics_app.schemas.erasures import Erased, ErasureBegun, ErasureOut, TypeErased
 from analytics_app.schemas.events import MAX_VISITOR_ID
 from analytics_app.services import services
 from chassis.api import api
@@ -49,16 +52,37 @@ def erase_visitor(visitor_id: str) -> Any:
     return erased(services().ingest.intake.visitor(visitor_id), for_ever=False)
 
 
-def erased(actor: int, *, for_ever: bool) -> tuple[dict[str, int], int]:
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
     if not running.acquire(timeout=WAIT_SECONDS):
         raise Unavailable("Another erasure is under way: try again soon.", retry_after=2)
     try:
-        found = erase(db, actor, datetime.now(UTC), for_ever=for_ever)
+        yield
     finally:
         running.release()
+
+
+def erased(actor: int, *, for_ever: bool) -> tuple[dict[str, int], int]:
+    with one_at_a_time():
+        found = erase(db, actor, datetime.now(UTC), for_ever=for_ever)
     if found.erasure is None:
         return {"erased": found.events}, 200
     return {"erasure": found.erasure}, 202
+
+
+@routes.delete("/event-types/<event_type>")
+@requires("keys:manage", confirmed=True)  # admins alone: the users service erases people
+@api(answers={200: TypeErased, 202: TypeErased}, errors=(NotFound,))
+def erase_type(event_type: str) -> Any:
+    """Erase an event type: its events leave every report, and its name is free again.
+
+    Many events are deleted in the background: that is a 202, and until they are gone no
+    event of the type is taken, and people may still be counted as active by them. Those of
+    the users service keep their names.
+    """
+    with one_at_a_time():
+        found = event_types.erase(db, event_type)
+    return {"event_type": event_type, "erased": found.events}, 200 if found.done else 202
 
 
 @routes.get("/erasures/<id:erasure_id>")

@@ -13,6 +13,13 @@ class Erased(Model):
     erased: int
 
 
+class TypeErased(Model):
+    """How many events of the type are deleted so far."""
+
+    event_type: str
+    erased: int
+
+
 class ErasureBegun(Model):
     """The erasure that deletes the events; no report, list or export holds them any more."""
 

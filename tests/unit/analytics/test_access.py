@@ -49,6 +49,7 @@ TABLE = {
     "DELETE /analytics/annotations/<id:annotation_id>": "vpaA",
     "GET /analytics/export": EVENTS,
     "DELETE /analytics/users/<id:user_id>/events": "As",
+    "DELETE /analytics/event-types/<event_type>": "A",
     "DELETE /analytics/visitors/<path:visitor_id>/events": "As",
     "GET /analytics/erasures/<id:erasure_id>": "As",
     "GET /analytics/audit": "A",
@@ -75,6 +76,7 @@ IN_PATH = {
     "<id:annotation_id>": "999",
     "<id:user_id>": "7",
     "<path:visitor_id>": "v",
+    "<event_type>": "none",
     "<id:key_id>": "999",
 }
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from importlib import import_module
 from typing import Any
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from flask import Flask
-from sqlalchemy import inspect, select
+from sqlalchemy import inspect, select, text
 
-from analytics_app.models import AuditEntry, db
+from analytics_app.intake import FROM_USERS_SERVICE
+from analytics_app.models import AuditEntry, Count, DayCount, EventType, db
+from analytics_app.schemas.events import MAX_USER_ID
 from tests.unit.analytics.conftest import Api
 
 # Made by hand, each engine's own way.
@@ -47,3 +51,36 @@ def test_the_audit_goes_down_and_up_again(app: Flask, admin: Api) -> None:
     admin.call("GET", "/analytics/export")
     assert len(db.session.scalars(select(AuditEntry)).all()) == 1
     db.session.rollback()
+
+
+def limits_down() -> None:
+    step("0006_erasing_types", "downgrade")
+    step("0004_limits", "downgrade")
+
+
+def test_the_limits_go_down_and_up_again_with_the_types_there_are(app: Flask, admin: Api) -> None:
+    moment = "2026-05-01T10:00:00Z"
+    for name in ("a", "b"):
+        admin.send({"event_type": name, "created_at": moment, "event_id": str(uuid.uuid4())})
+    limits_down()
+    with db.engine.begin() as connection:
+        connection.execute(text("UPDATE counts SET count = 0 WHERE event_type = 'b'"))
+        connection.execute(text("UPDATE counts_day SET count = 0 WHERE event_type = 'b'"))
+    step("0004_limits", "upgrade")
+    step("0006_erasing_types", "upgrade")
+    with db.engine.connect() as connection:
+        types = set(connection.scalars(select(EventType.event_type)))
+        kept = [set(connection.scalars(select(each.event_type))) for each in (Count, DayCount)]
+    assert types == {"a", *FROM_USERS_SERVICE}
+    assert kept == [{"a"}, {"a"}]
+    admin.send({"event_type": "a", "created_at": moment, "event_id": str(uuid.uuid4())})
+
+
+def test_the_limits_stop_at_a_larger_user_id_and_name_it(app: Flask, admin: Api) -> None:
+    moment, larger = "2026-05-01T10:00:00Z", MAX_USER_ID + 5
+    admin.send({"event_type": "a", "created_at": moment, "event_id": str(uuid.uuid4())})
+    limits_down()
+    with db.engine.begin() as connection:
+        connection.execute(text(f"UPDATE events SET actor = {larger}, user_id = {larger}"))
+    with pytest.raises(RuntimeError, match=f"user_id {larger} is over {MAX_USER_ID}"):
+        step("0004_limits", "upgrade")
