@@ -17,8 +17,13 @@ from chassis.errors import TooManyRequests
 from chassis.problems import answer_to
 
 OPEN_ALWAYS = ("health", "live", "metrics")
-# In seconds; the library itself would wait for ever.
-REDIS_TIMEOUTS: dict[str, Any] = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+# In seconds, where the library itself would wait for ever; and no name is told, which the app's
+# user may not do.
+REDIS_OPTIONS: dict[str, Any] = {
+    "socket_connect_timeout": 0.5,
+    "socket_timeout": 0.5,
+    "driver_info": None,
+}
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -30,7 +35,7 @@ def install(app: Flask, settings: Settings) -> None:
         application_limits=[f"{calls} per minute"] if calls else [],
         storage_uri=settings.redis_url or "memory://",
         # The app's user in Redis reaches keys of this prefix alone.
-        storage_options={"key_prefix": f"footfall-{settings.service}:limits", **REDIS_TIMEOUTS},
+        storage_options={"key_prefix": f"footfall-{settings.service}:limits", **REDIS_OPTIONS},
         key_prefix=f"footfall-{settings.service}",
         # Without Redis a limit is still held, by each worker for itself.
         in_memory_fallback_enabled=bool(settings.redis_url),

@@ -187,7 +187,9 @@ class RedisBackend:
     """Keys in Redis, shared by all workers and machines."""
 
     def __init__(self, url: str) -> None:
-        self.client = Redis.from_url(url, socket_connect_timeout=1, socket_timeout=2)
+        self.client = Redis.from_url(
+            url, socket_connect_timeout=1, socket_timeout=2, driver_info=None
+        )
 
     def get(self, key: str) -> bytes | None:
         with unavailable_if_down():

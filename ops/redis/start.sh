@@ -9,7 +9,7 @@ set -eu
 secrets=${SECRETS_DIR:-/run/secrets}
 
 # Counting calls; a script runs with its caller's rights.
-counting='+ping +client|setinfo +evalsha +script|load +get +ttl +incrby +expire'
+counting='+ping +evalsha +script|load +get +ttl +incrby +expire'
 
 app() { # NAME COMMANDS: its user; as a digest, so that no password is in what Valkey keeps
     digest=$(printf %s "$(cat "$secrets/$1_password")" | sha256sum | cut -d ' ' -f 1)

@@ -16,8 +16,8 @@ from tests.unit.dashboard.conftest import MakePlatform
 APPS = ("users", "analytics", "dashboard")
 DENIED = (
     "KEYS *", "SCAN 0", "RANDOMKEY", "DBSIZE", "FLUSHALL", "FLUSHDB", "CONFIG GET *", "ACL LIST",
-    "ACL WHOAMI", "CLIENT LIST", "MONITOR", "SAVE", "SHUTDOWN", "REPLICAOF 127.0.0.1 1",
-    "MODULE LIST", "SELECT 1", "SUBSCRIBE all", "PUBLISH all x", "INFO",
+    "ACL WHOAMI", "CLIENT LIST", "CLIENT SETINFO LIB-NAME x", "MONITOR", "SAVE", "SHUTDOWN",
+    "REPLICAOF 127.0.0.1 1", "MODULE LIST", "SELECT 1", "SUBSCRIBE all", "PUBLISH all x", "INFO",
     "EVAL return 0", "FUNCTION LIST", "SCRIPT FLUSH",
 )  # fmt: skip
 
