@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from analytics_app import audit
 from analytics_app.models import ApiKey
 from analytics_app.outage import Outage, not_answering
+from analytics_app.room import need_room
 from chassis.auth import Caller
 from chassis.database import transaction
 from chassis.errors import NotFound
@@ -30,13 +31,17 @@ IMPLIED = {"events:read": ("reports:read",)}
 
 
 def issue(
-    db: SQLAlchemy, name: str, scopes: Sequence[str], expires_in_days: int | None
+    db: SQLAlchemy, name: str, scopes: Sequence[str], expires_in_days: int | None, most: int
 ) -> dict[str, Any]:
-    """Makes a key; returns it with its text, which is shown this once."""
+    """Makes a key; returns it with its text, which is shown this once.
+
+    Raises Conflict where there are so many.
+    """
     text = PREFIX + secrets.token_urlsafe(32)
     now = datetime.now(UTC)
     expires_at = now + timedelta(days=expires_in_days) if expires_in_days else None
     with transaction(db.session):
+        need_room(db.session.connection(), ApiKey.__table__, most, "api keys")
         key = ApiKey(
             name=name,
             scopes=" ".join(sorted(set(scopes))),

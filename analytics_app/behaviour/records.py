@@ -10,6 +10,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Select, literal, select, tuple_
 
 from analytics_app.behaviour.models import Annotation, SavedReport
+from analytics_app.room import need_room
 from analytics_app.schemas.behaviour import AnnotationIn, AnnotationsQuery, SavedReportIn
 from chassis.auth import Caller
 from chassis.database import transaction
@@ -21,9 +22,10 @@ SAVED_FIELDS = ("id", "name", "report", "query", "created_by", "created_at")
 NOTE_FIELDS = ("id", "day", "text", "created_by", "created_at")
 
 
-def save(db: SQLAlchemy, given: SavedReportIn, by: Caller) -> dict[str, Any]:
-    """Saves a report's parameters; commits."""
+def save(db: SQLAlchemy, given: SavedReportIn, by: Caller, most: int) -> dict[str, Any]:
+    """Saves a report's parameters; commits. Raises Conflict where there are so many."""
     with transaction(db.session):
+        need_room(db.session.connection(), SavedReport.__table__, most, "saved reports")
         row = SavedReport(
             name=given.name,
             report=given.report,
@@ -36,9 +38,13 @@ def save(db: SQLAlchemy, given: SavedReportIn, by: Caller) -> dict[str, Any]:
         return answered(row, SAVED_FIELDS)
 
 
-def annotate(db: SQLAlchemy, given: AnnotationIn, by: Caller) -> dict[str, Any]:
-    """Stores a note on a day; commits. Raises Invalid for a day that is none."""
+def annotate(db: SQLAlchemy, given: AnnotationIn, by: Caller, most: int) -> dict[str, Any]:
+    """Stores a note on a day; commits.
+
+    Raises Invalid for a day that is none, and Conflict where there are so many notes.
+    """
     with transaction(db.session):
+        need_room(db.session.connection(), Annotation.__table__, most, "annotations")
         row = Annotation(
             day=day_of(given.day, "day"),
             text=given.text,

@@ -329,8 +329,13 @@ def lock_table(connection: Connection, name: str) -> None:
     connection.execute(text(f"LOCK TABLE {name} IN EXCLUSIVE MODE"))
 
 
-# Any constants: whoever adds event types, or changes counts that others wrote, holds one.
-ONE_AT_A_TIME = {"registering": 7_041_776_004, "counting": 7_041_776_005}
+# Any constants: whoever adds event types, changes counts that others wrote, or adds a record
+# of which there may be so many, holds one.
+ONE_AT_A_TIME = {
+    "registering": 7_041_776_004,
+    "counting": 7_041_776_005,
+    "adding": 7_041_776_006,
+}
 
 
 def one_at_a_time(connection: Connection, what: str) -> None:

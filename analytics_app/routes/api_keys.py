@@ -9,8 +9,10 @@ from flask import Blueprint
 from analytics_app import keys
 from analytics_app.models import db
 from analytics_app.schemas.keys import KeyIn, KeyPage, KeysQuery, NewKey
+from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import requires
+from chassis.errors import Conflict
 from chassis.pagination import decode_cursor, encode_cursor
 
 routes = Blueprint("api_keys", __name__, url_prefix="/analytics/api-keys")
@@ -18,10 +20,15 @@ routes = Blueprint("api_keys", __name__, url_prefix="/analytics/api-keys")
 
 @routes.post("")
 @requires("keys:manage", confirmed=True)
-@api(body=KeyIn, answers={201: NewKey})
+@api(body=KeyIn, answers={201: NewKey}, errors=(Conflict,))
 def issue_key(body: KeyIn) -> dict[str, Any]:
-    """Make an API key; its text is in this answer and nowhere else."""
-    return keys.issue(db, body.name, body.scopes, body.expires_in_days)
+    """Make an API key; its text is in this answer and nowhere else.
+
+    There are 1,000 at most (MAX_API_KEYS): one more is a 409.
+    """
+    return keys.issue(
+        db, body.name, body.scopes, body.expires_in_days, services().settings.max_api_keys
+    )
 
 
 @routes.get("")

@@ -18,9 +18,10 @@ from analytics_app.schemas.behaviour import (
     SavedReportOut,
     SavedReports,
 )
+from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import caller, requires, signed_in
-from chassis.errors import Forbidden, NotFound
+from chassis.errors import Conflict, Forbidden, NotFound
 from chassis.pagination import PageQuery
 
 READERS = ("reports:read", "events:read")
@@ -30,10 +31,13 @@ routes = Blueprint("behaviour_records", __name__, url_prefix="/analytics")
 
 @routes.post("/saved-reports")
 @signed_in
-@api(body=SavedReportIn, answers={201: SavedReportOut})
+@api(body=SavedReportIn, answers={201: SavedReportOut}, errors=(Conflict,))
 def save_report(body: SavedReportIn) -> dict[str, Any]:
-    """Save a report's parameters under a name, for everybody of this installation."""
-    return records.save(db, body, caller())
+    """Save a report's parameters under a name, for everybody of this installation.
+
+    There are 2,000 at most (MAX_SAVED_REPORTS): one more is a 409.
+    """
+    return records.save(db, body, caller(), services().settings.max_saved_reports)
 
 
 @routes.get("/saved-reports")
@@ -62,12 +66,15 @@ def delete_saved_report(report_id: int) -> None:
 
 @routes.post("/annotations")
 @requires("events:write", "events:read")
-@api(body=AnnotationIn, answers={201: AnnotationOut}, errors=(Forbidden,))
+@api(body=AnnotationIn, answers={201: AnnotationOut}, errors=(Forbidden, Conflict))
 def add_annotation(body: AnnotationIn) -> dict[str, Any]:
-    """Write a note on a day: analysts, admins, and programs that may write events."""
+    """Write a note on a day: analysts, admins, and programs that may write events.
+
+    There are 10,000 at most (MAX_ANNOTATIONS): one more is a 409.
+    """
     if caller().kind != "user" and not caller().may("events:write"):
         raise Forbidden("A key that may only read can't write notes: it needs events:write.")
-    return records.annotate(db, body, caller())
+    return records.annotate(db, body, caller(), services().settings.max_annotations)
 
 
 @routes.get("/annotations")

@@ -209,3 +209,21 @@ def test_a_visitor_id_that_no_event_can_have_lays_no_tombstone(admin: Api) -> No
     assert db.session.execute(text("SELECT count(*) FROM tombstones")).scalar_one() == 0
     db.session.rollback()
     assert admin.call("DELETE", f"/analytics/visitors/{'v' * 64}/events").status_code == 200
+
+
+def test_records_are_so_many_at_most(make_app: MakeApp) -> None:
+    app = make_app(max_saved_reports=2, max_annotations=2, max_api_keys=2)
+    bodies: dict[str, dict[str, Any]] = {
+        "saved-reports": {"name": "x", "report": "paths"},
+        "annotations": {"day": "2026-05-01", "text": "x"},
+        "api-keys": {"name": "x", "scopes": ["events:read"]},
+    }
+    admin = caller(app, 1, "admin")
+    for what, body in bodies.items():
+        sent = [admin.call("POST", f"/analytics/{what}", json=body) for _ in range(3)]
+        assert [each.status_code for each in sent] == [201, 201, 409]
+        setting = "MAX_" + what.upper().replace("-", "_")
+        assert f"({setting})" in sent[2].get_json()["detail"]
+        first = sent[0].get_json()["id"]
+        assert admin.call("DELETE", f"/analytics/{what}/{first}").status_code == 204
+        assert admin.call("POST", f"/analytics/{what}", json=body).status_code == 201
