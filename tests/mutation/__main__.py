@@ -59,9 +59,11 @@ def tried(subject: Subject) -> Tally:
     source = (ROOT / subject.file).read_text()
     reached = watched(subject.file, subject.tests)
     if reached is None:
-        sys.exit(f"mutants: the tests of {subject.file} fail without any change.")
+        sys.exit(f"mutants: fail without any change: {' '.join(subject.tests)}")
     tally, gone = Tally(), set(subject.equivalent)
-    for mutant in mutants_of(source):
+    mutants = mutants_of(source)
+    for number, mutant in enumerate(mutants, 1):
+        show_progress(number, len(mutants))
         gone.discard(mutant.name)
         if mutant.name in subject.equivalent:
             tally.equivalent += 1
@@ -73,6 +75,11 @@ def tried(subject: Subject) -> Tally:
     for name in sorted(gone):
         print(f"  listed as equivalent, and no longer made: {name}")
     return tally
+
+
+def show_progress(number: int, of: int) -> None:
+    if sys.stderr.isatty():
+        print(f"  {number} of {of}", end="\r", file=sys.stderr, flush=True)
 
 
 def main(files: list[str]) -> int:
