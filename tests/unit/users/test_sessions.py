@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.unit.users.conftest import Clock, Person
-from users_app.models import AuditEntry, Session, db
+from users_app import sessions
+from users_app.models import AuditEntry, Session, User, db
 from users_app.relay import housekeeping
 
 
@@ -36,6 +40,76 @@ def test_a_reused_token_ends_its_family(ada: Person, moving_clock: Clock) -> Non
     assert ada.refresh().get_json()["error"] == "invalid_grant"
     assert ada.refresh(child).status_code == 400, "the end was committed though the call failed"
     assert ada.call("GET", "/users/me").status_code == 401
+
+
+def test_an_answer_lost_long_after_the_sign_in_is_given_again_too(
+    ada: Person, moving_clock: Clock
+) -> None:
+    moving_clock.forward(hours=1)
+    first = ada.refresh().get_json()["refresh_token"]
+    moving_clock.forward(seconds=60)
+    assert ada.refresh().get_json()["refresh_token"] == first
+
+
+def made_up(session_id: int, generation: int, mac: bytes = bytes(32)) -> str:
+    octets = struct.pack(">QQ", session_id, generation) + mac
+    return "rt_" + base64.urlsafe_b64encode(octets).decode()
+
+
+def test_a_token_is_taken_only_as_it_was_given(ada: Person) -> None:
+    token = ada.tokens["refresh_token"]
+    octets = base64.urlsafe_b64decode(token.removeprefix("rt_"))
+    longer, shorter = octets + b"x", octets[:-1]
+    for other in (
+        token.removeprefix("rt_"),
+        "rt_" + token,
+        token[:9] + "\n" + token[9:],
+        token[:9] + "!" + token[9:],
+        *("rt_" + base64.urlsafe_b64encode(each).decode() for each in (longer, shorter, b"")),
+        made_up(2**63, 0),
+        made_up(1, 2**63),
+        made_up(2**64 - 1, 2**64 - 1),
+        made_up(2**63 - 1, 2**63 - 1),
+        "rt_é",
+    ):
+        answer = ada.refresh(other)
+        assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_grant"), other
+    assert ada.refresh().status_code == 200
+
+
+def test_an_account_that_is_not_active_gets_nowhere_with_a_session_that_lives(
+    app: Flask, ada: Person
+) -> None:
+    with app.app_context():
+        db.session.execute(update(User).where(User.id == ada.id).values(is_active=False))
+        db.session.commit()
+    assert ada.call("GET", "/users/me").status_code == 401
+    assert ada.refresh().status_code == 400
+
+
+def test_a_session_vouches_for_its_own_account_alone(
+    app: Flask, admin: Person, ada: Person, moving_clock: Clock
+) -> None:
+    (session,) = ada.call("GET", "/users/me/sessions").get_json()["items"]
+    with app.app_context():
+        mine = sessions.account_of_session(ada.id, session["id"])
+        assert mine is not None
+        assert mine.id == ada.id
+        assert sessions.account_of_session(admin.id, session["id"]) is None
+        moving_clock.forward(days=30)
+        assert sessions.account_of_session(ada.id, session["id"]) is None
+        assert sessions.sessions_of(ada.id) == []
+
+
+def test_a_session_is_listed_with_its_last_use(ada: Person, moving_clock: Clock) -> None:
+    moving_clock.forward(minutes=1)
+    ada.sign_in()
+    moving_clock.forward(minutes=1)
+    form = {"grant_type": "refresh_token", "refresh_token": ada.tokens["refresh_token"]}
+    ada.client.post("/token", data=form, environ_base={"REMOTE_ADDR": "198.51.100.7"})
+    newest, _ = ada.call("GET", "/users/me/sessions").get_json()["items"]
+    assert newest["current"]
+    assert newest["address"] == "198.51.100.7"
 
 
 def test_a_parent_is_a_copy_as_soon_as_its_child_was_used(ada: Person) -> None:
