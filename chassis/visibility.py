@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import UnionType
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -25,6 +25,7 @@ class OnlyFor:
 
 
 Plan = Mapping[str, "OnlyFor | Plan"]
+ANY_NAME = ""  # in a plan: the values of a dict, whose names are no fields
 
 
 def visible(answer: Any, kind: Any) -> Any:
@@ -48,18 +49,20 @@ def plan_of(model: type[BaseModel]) -> Plan:
     plan: dict[str, OnlyFor | Plan] = {}
     for name, field in model.model_fields.items():
         marks = [each for each in field.metadata if isinstance(each, OnlyFor)]
-        below = {k: v for each in inside(field.annotation) for k, v in plan_of(each).items()}
+        below = plan_within(field.annotation)
         if marks or below:
             plan[name] = marks[0] if marks else below
     return plan
 
 
-def inside(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Returns the models that an annotation names, such as those of a list."""
+def plan_within(annotation: Any) -> Plan:
+    """Returns the marked fields of the models that an annotation names, such as those of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
+        return plan_of(annotation)
+    plan: dict[str, OnlyFor | Plan] = {}
     for each in get_args(annotation):
-        yield from inside(each)
+        plan.update(plan_within(each))
+    return {ANY_NAME: plan} if plan and get_origin(annotation) is dict else plan
 
 
 def redacted(content: Any, plan: Plan) -> Any:
@@ -67,7 +70,8 @@ def redacted(content: Any, plan: Plan) -> Any:
         return [redacted(each, plan) for each in content]
     if not isinstance(content, dict):
         return content
-    return {name: redacted_field(each, plan.get(name)) for name, each in content.items()}
+    others = plan.get(ANY_NAME)
+    return {name: redacted_field(each, plan.get(name, others)) for name, each in content.items()}
 
 
 def redacted_field(content: Any, rule: OnlyFor | Plan | None) -> Any:

@@ -7,7 +7,7 @@ import socket
 from io import BytesIO
 from queue import Queue
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from flask import Flask, Response, request
@@ -23,6 +23,7 @@ from chassis.config import Settings
 from chassis.errors import Unauthenticated, Unavailable
 from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
 from chassis.schema import Id, Model, Query
+from chassis.visibility import OnlyFor
 
 
 class ExampleSettings(Settings):
@@ -39,6 +40,19 @@ class ThingQuery(Query):
     limit: int = 5
     kind: list[str] = []
     metadata: dict[str, str] = {}
+
+
+class Figure(Model):
+    label: str
+    total: Annotated[int | None, OnlyFor("read")] = None
+
+
+class Report(Model):
+    items: list[Figure]
+    by_name: dict[str, Figure]
+    best: Figure | None
+    mean: Annotated[float | None, OnlyFor("write")]
+    days: list[int]
 
 
 class Wish(Model):
@@ -93,6 +107,7 @@ def make_client(
 
 def register(app: Flask) -> None:
     register_things(app)
+    register_answers(app)
     register_callers(app)
 
 
@@ -128,6 +143,19 @@ def register_things(app: Flask) -> None:
     def take_bytes(raw: bytes) -> Response:
         return Response(raw, content_type="text/x-things")
 
+    @app.get("/names/<name>")
+    @public
+    def read_name(name: str) -> str:
+        return name
+
+    @app.post("/forms")
+    @public
+    @api(form=ThingForm, answers={200: Thing | Refusal}, error_model=Refusal)
+    def take_form(form: ThingForm) -> Thing:
+        return Thing(number=form.number)
+
+
+def register_answers(app: Flask) -> None:
     @app.get("/streams")
     @public
     @api(answers={200: None}, answer_types=("text/csv",), etag=True)
@@ -140,16 +168,19 @@ def register_things(app: Flask) -> None:
     def soon() -> tuple[list[int], int]:
         return [1, 2], 202
 
-    @app.get("/names/<name>")
+    @app.get("/report")
     @public
-    def read_name(name: str) -> str:
-        return name
+    @api(answers={200: Report})
+    def read_report() -> dict[str, Any]:
+        figure = {"label": "a", "total": 1}
+        lists = {"items": [figure, figure], "best": figure, "days": [1, 2]}
+        return {**lists, "by_name": {"total": figure}, "mean": 1.5}
 
-    @app.post("/forms")
+    @app.get("/figure")
     @public
-    @api(form=ThingForm, answers={200: Thing | Refusal}, error_model=Refusal)
-    def take_form(form: ThingForm) -> Thing:
-        return Thing(number=form.number)
+    @api(answers={200: Figure | Refusal})
+    def read_figure() -> Figure:
+        return Figure(label="a", total=1)
 
 
 def register_callers(app: Flask) -> None:
@@ -400,6 +431,27 @@ def test_strangers_are_answered_as_the_app_says() -> None:
 def test_who_is_no_user_has_no_account_role_or_session() -> None:
     program = Caller("key", "7", frozenset())
     assert (program.user_id, program.role, program.session_id) == (None, "", None)
+
+
+@pytest.mark.parametrize(
+    ("who", "total", "mean"), [(None, None, None), ("user", 1, None), ("service", None, 1.5)]
+)
+def test_a_field_that_is_for_some_is_null_for_others_wherever_it_stands(
+    client: FlaskClient, who: str | None, total: int | None, mean: float | None
+) -> None:
+    headers = {"Authorization": who} if who else {}
+    figure = {"label": "a", "total": total}
+    assert client.get("/figure", headers=headers).get_json() == figure
+    report = client.get("/report", headers=headers).get_json()
+    assert report.pop("by_name") == {"total": figure}
+    assert report == {"items": [figure, figure], "best": figure, "days": [1, 2], "mean": mean}
+
+
+def test_the_document_says_for_whom_a_field_is(client: FlaskClient) -> None:
+    schemas = client.get("/openapi.json").get_json()["components"]["schemas"]
+    for name, field, scope in (("Figure", "total", "read"), ("Report", "mean", "write")):
+        described = schemas[name]["properties"][field]["description"]
+        assert described == f"null without the scope {scope}"
 
 
 def test_a_bug_answers_500_without_its_insides(client: FlaskClient) -> None:
