@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chassis.client import Refused
 from dashboard_app import session
 from dashboard_app.store import FileBackend, RedisBackend, Store
 from tests.unit.dashboard.conftest import (
@@ -213,6 +214,50 @@ def test_a_session_ends_when_nobody_used_it_for_its_idle_time(everywhere: Platfo
     ada = everywhere.person("ada")
     store_of(everywhere).drop(sid_of(ada), "seen")
     assert ada.get("/").location == "/login?next=/&notice=expired"
+
+
+def test_an_idle_session_lives_for_its_idle_minutes_and_use_begins_them_anew(
+    make_platform: MakePlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = make_platform(session_idle_minutes=10).person("ada")
+    began = time.time()
+    for minutes, lives in ((9.9, True), (19.5, True), (29.6, False)):
+        now = began + 60 * minutes
+        monkeypatch.setattr("dashboard_app.store.time.time", lambda now=now: now)
+        polled = ada.fragment("/overview/types", **{"X-Background": "1"})
+        assert polled.status_code == (200 if lives else 401)
+        assert ada.get("/overview/types").status_code == (200 if lives else 302)
+
+
+def test_the_cookie_is_set_once_and_lasts_as_long_as_the_session(
+    make_platform: MakePlatform,
+) -> None:
+    platform = make_platform(session_absolute_hours=3)
+    platform.person("ada")
+    browser = platform.visitor()
+    done = browser.sign_in("ada")
+    assert f"Max-Age={3 * 3600}" in done.headers["Set-Cookie"]
+    assert "Cookie" in done.headers["Vary"]
+    for path in ("/", "/overview/types", "/login"):
+        assert "Set-Cookie" not in browser.get(path).headers
+
+
+@pytest.mark.parametrize(
+    ("status", "ends"), [(400, True), (401, True), (403, False), (404, False), (429, False)]
+)
+def test_only_a_refresh_token_that_is_refused_ends_the_session(
+    everywhere: Platform, monkeypatch: pytest.MonkeyPatch, status: int, ends: bool
+) -> None:
+    ada = everywhere.person("ada")
+    spoil(everywhere, ada)
+
+    def refused(_token: str) -> Any:
+        raise Refused(status, {"title": "No"})
+
+    sid = sid_of(ada)
+    monkeypatch.setattr(everywhere.app.extensions["users"], "refresh", refused)
+    assert (ada.get("/overview/types").status_code == 302) == ends
+    assert (store_of(everywhere).get("session", sid) is None) == ends
 
 
 def test_a_page_that_polls_by_itself_does_not_keep_a_session_alive(platform: Platform) -> None:
