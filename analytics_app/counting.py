@@ -43,7 +43,8 @@ TALLY = Table(
 )
 COUNTING = "counting"  # who locks rows of several slots holds it, and so meets no other
 DAYS_AT_ONCE = 500
-ZEROS_AT_ONCE = 5_000
+ZEROS_AT_ONCE = 20_000
+KEYS_AT_ONCE = 2_000
 
 
 def tally(connection: Connection, events: Select[Any]) -> int:
@@ -139,27 +140,31 @@ def drop_zeros(
     sums = select(*key).where(*within).group_by(*key).having(func.sum(table.c.count) == 0)
     dropped = 1
     while dropped:
-        with writing(connection):
+        with connection.begin():
+            dialects.of(connection.engine).unhurried(connection)
             keys = connection.execute(sums.limit(ZEROS_AT_ONCE)).tuples().all()
-            dropped = drop_rows(connection, unit, cast(Table, table), keys)
+        dropped = 0
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            with writing(connection):
+                some = keys[start : start + KEYS_AT_ONCE]
+                dropped += drop_rows(connection, unit, cast(Table, table), some)
 
 
 def drop_rows(
     connection: Connection, unit: str, table: Table, keys: Sequence[tuple[int, str]]
 ) -> int:
     """Deletes the rows of those keys that hold nothing under their locks; returns how many."""
-    if not keys:
-        return 0
     dialects.of(connection.engine).one_at_a_time(connection, COUNTING)
     key = table.c[unit], table.c.event_type, table.c.slot
-    chosen = select(table).where(tuple_(*key[:2]).in_(keys)).order_by(*key).with_for_update()
+    among = dialects.of(connection.engine).among
+    chosen = select(table).where(among(key[:2], keys)).order_by(*key).with_for_update()
     rows = connection.execute(chosen).all()
     sums: Counter[tuple[int, str]] = Counter()
     for number, event_type, _, count in rows:
         sums[number, event_type] += count
     gone = [tuple(row[:3]) for row in rows if not sums[row[0], row[1]]]
     if gone:
-        connection.execute(delete(table).where(tuple_(*key).in_(gone)))
+        connection.execute(delete(table).where(among(key, gone)))
     return len(gone)
 
 

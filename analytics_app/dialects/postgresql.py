@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import psycopg2
 import psycopg2.errors
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     ColumnElement,
     Connection,
@@ -20,7 +21,9 @@ from sqlalchemy import (
     Text,
     cast,
     func,
+    select,
     text,
+    tuple_,
 )
 from sqlalchemy.dialects.postgresql import insert as insert
 from sqlalchemy.exc import OperationalError
@@ -322,6 +325,13 @@ def wait_out(session: scoped_session[Any] | Connection, transaction: str) -> Non
         session.rollback()  # a transaction sees one picture of the activity
         time.sleep(0.01)
     session.rollback()
+
+
+def among(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> ColumnElement[bool]:
+    """Returns SQL for: the columns are one of the rows; a long list of pairs would be slow."""
+    values = zip(*rows, strict=True)
+    lists = [cast(list(each), ARRAY(c.type)) for c, each in zip(columns, values, strict=True)]
+    return tuple_(*columns).in_(select(*map(func.unnest, lists)))
 
 
 def lock_table(connection: Connection, name: str) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects.sqlite import insert as insert
 from sqlalchemy.orm import scoped_session
@@ -221,6 +222,11 @@ def mark(_connection: Connection) -> str:
 
 def wait_out(_session: scoped_session[Any] | Connection, _transaction: str) -> None:
     """Returns at once."""
+
+
+def among(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> ColumnElement[bool]:
+    """Returns SQL for: the columns are one of the rows."""
+    return tuple_(*columns).in_(rows)
 
 
 def lock_table(_connection: Connection, _name: str) -> None:
