@@ -21,6 +21,8 @@ if [ -s "$tls/tls.crt" ]; then
 ssl_certificate $tls/tls.crt;
 ssl_certificate_key $tls/tls.key;
 ssl_protocols TLSv1.2 TLSv1.3;
+# Of TLS 1.2 what keeps earlier talk secret and is authenticated as it is encrypted: no CBC.
+ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
 ssl_session_cache shared:tls:10m;
 ssl_session_tickets off;
 add_header Strict-Transport-Security "max-age=31536000" always;

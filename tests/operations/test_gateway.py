@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,22 +121,65 @@ def test_nothing_of_the_query_is_logged_when_the_app_is_down(tmp_path: Path) -> 
     assert "a-secret-code" not in log
 
 
-def test_it_speaks_tls_when_certificates_are_given(users: Stack, tmp_path: Path) -> None:
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Returns a folder with a certificate for 127.0.0.1 and its key."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     keys = tmp_path / "tls"
     keys.mkdir()
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048",
          "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
          "subjectAltName=IP:127.0.0.1", "-keyout", keys / "tls.key", "-out", keys / "tls.crt"],
         check=True, capture_output=True,
     )  # fmt: skip
-    with Gateway(users.ports["users"], tmp_path, tls=keys) as gateway:
+    return keys
+
+
+def test_it_speaks_tls_when_certificates_are_given(
+    users: Stack, certificate: Path, tmp_path: Path
+) -> None:
+    with Gateway(users.ports["users"], tmp_path, tls=certificate) as gateway:
         address = f"https://127.0.0.1:{gateway.port}/health"
-        answer = requests.get(address, verify=str(keys / "tls.crt"), timeout=10)
+        answer = requests.get(address, verify=str(certificate / "tls.crt"), timeout=10)
         plain = requests.get(f"http://127.0.0.1:{gateway.plain_port}/health", timeout=10)
         alive = requests.get(f"http://127.0.0.1:{gateway.alive_port}/alive", timeout=10)
     assert answer.status_code == plain.status_code == 200
     assert "max-age" in answer.headers["Strict-Transport-Security"]
     assert alive.status_code == 204
+
+
+def suite(port: int, ciphers: str, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> str | None:
+    """Returns the cipher suite agreed on with a client that offers these; None for none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers(ciphers)
+    context.minimum_version, context.maximum_version = ssl.TLSVersion.MINIMUM_SUPPORTED, newest
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
+            with context.wrap_socket(connection) as agreed:
+                return str((agreed.cipher() or ("",))[0])
+        except (ssl.SSLError, ConnectionError):
+            return None
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_tls_1_2_is_agreed_on_with_forward_secrecy_and_authenticated_encryption_alone(
+    users: Stack, certificate: Path, tmp_path: Path
+) -> None:
+    known = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    known.set_ciphers("ALL:@SECLEVEL=0")
+    older = [each for each in known.get_ciphers() if each["protocol"] != "TLSv1.3"]
+    good = {each["name"] for each in older if each["aead"] and each["name"].startswith("ECDHE")}
+    assert len(good) < len(older)
+    with Gateway(users.ports["users"], tmp_path, tls=certificate) as gateway:
+        agreed = {
+            each["name"]: suite(gateway.port, each["name"] + ":@SECLEVEL=0") for each in older
+        }
+        old = suite(gateway.port, "ALL:@SECLEVEL=0", ssl.TLSVersion.TLSv1_1)
+        new = suite(gateway.port, "ALL", ssl.TLSVersion.TLSv1_3)
+    taken = {name for name, found in agreed.items() if found}
+    assert taken <= good
+    assert "ECDHE-RSA-AES128-GCM-SHA256" in taken
+    assert (old, (new or "")[:4]) == (None, "TLS_")

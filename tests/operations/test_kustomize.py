@@ -38,7 +38,13 @@ COMBINATIONS = [(each,) for each in COMPONENTS] + [
     if not any(set(pair) == both for both in EXCLUSIVE)
 ]
 OVERLAYS = ("dev", "staging", "production")
-NOT_KUBERNETES = ("external-secrets.io", "istio.io", "cnpg.io", "kustomize.config.k8s.io")
+NOT_KUBERNETES = (
+    "external-secrets.io",
+    "istio.io",
+    "cnpg.io",
+    "traefik.io",
+    "kustomize.config.k8s.io",
+)
 WEB = ("user-service", "analytics-service", "frontend")
 
 
@@ -102,6 +108,18 @@ def validate(manifests: list[Manifest]) -> None:
             validate_one(json.dumps(each, sort_keys=True))
     twice = Counter((each["kind"], each["metadata"]["name"]) for each in manifests)
     assert [key for key, count in twice.items() if count > 1] == []
+
+
+def test_traefik_agrees_on_the_cipher_suites_that_nginx_does(tree: Path) -> None:
+    manifests = combined(tree, ("traefik",))
+    (option,) = (each for each in manifests if each["kind"] == "TLSOption")
+    suites = option["spec"]["cipherSuites"]
+    assert all(each.startswith("TLS_ECDHE_") and "_CBC_" not in each for each in suites)
+    name = f"{option['metadata']['namespace']}-{option['metadata']['name']}@kubernetescrd"
+    ingresses = [each for each in manifests if each["kind"] == "Ingress"]
+    assert len(ingresses) == 3
+    key = "traefik.ingress.kubernetes.io/router.tls.options"
+    assert {each["metadata"]["annotations"][key] for each in ingresses} == {name}
 
 
 def test_every_overlay_is_valid(overlay: list[Manifest]) -> None:
