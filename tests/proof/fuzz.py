@@ -81,6 +81,13 @@ def still_known(url: str, service: str, role: str, headers: dict[str, str]) -> b
     return requests.get(url + PROBES[service], headers=headers, timeout=20).ok
 
 
+def without_fast_path(stack: Stack) -> list[str]:
+    """Returns a finding if analytics runs under another worker than the one with the fast path."""
+    if "chassis.worker.LaneWorker" in stack.log("analytics"):
+        return []
+    return ["analytics runs without its fast path, which was not tried"]
+
+
 def bugs(stack: Stack) -> list[str]:
     """Returns the log lines of errors that no handler knew."""
     return [
@@ -101,6 +108,7 @@ def main() -> int:
             server.execute(f"CREATE DATABASE {name}")
             urls[f"{name}_database_url"] = server.url(name)
         with Stack(parts=("users", "analytics"), settings=UNLIMITED, **urls) as stack:  # type: ignore[arg-type]
+            found += without_fast_path(stack)
             people = People(stack)
             for role in options.roles.split(","):
                 fresh = findings(stack, people, role, effort)
