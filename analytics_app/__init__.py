@@ -18,7 +18,7 @@ from analytics_app.engines import REPLICA
 from analytics_app.fast_lane import FastLane
 from analytics_app.ingest import Ingest
 from analytics_app.intake import Intake
-from analytics_app.keys import KeyRing
+from analytics_app.keys import KeyRing, Uses
 from analytics_app.metrics import Results, TableHealth
 from analytics_app.models import db
 from analytics_app.outage import Outage
@@ -70,6 +70,7 @@ def create_app(
         key_lookup=found.keys.holder,
         key_known=found.keys.remembered,
     )
+    proof = settings.client_address_secret
     assemble(
         app,
         settings,
@@ -78,6 +79,7 @@ def create_app(
         checks={"database": lambda: database.check(engines.for_erasures(db))},
         degraded_checks={"revocations": standing.check, **replica_check(settings)},
         collectors=[TableHealth(app)],
+        client_address_secret=proof.get_secret_value() if proof else None,
     )
     database.install(app)
     found.ingest.results.begin(app)
@@ -116,7 +118,8 @@ def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
         Results(),
     )
     turns = Turns(writers.busyness.share)
-    return Services(settings, ingest, Readers(db), KeyRing(lookups, outage), turns)
+    ring = KeyRing(lookups, outage, Uses(engine))
+    return Services(settings, ingest, Readers(db), ring, turns)
 
 
 def limits_of(settings: AnalyticsSettings) -> Limits:

@@ -21,6 +21,7 @@ class AnalyticsSettings(Settings):
     analytics_replica_url: DatabaseUrl | None = Field(None, description="reads go there when set")
     users_url: ServiceUrl = Field("http://127.0.0.1:8001", description="publishes the JWKS")
     secret_key: Secret = Field(description="keys the hash that visitor_id is kept as")
+    client_address_secret: Secret | None = None
     jwt_issuer: str = "footfall"
     reporting_timezone: Zone = "UTC"
     retention_days: int = Field(0, ge=0, description="0 keeps events for ever")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from threading import Lock, Thread
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, or_, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -22,18 +23,27 @@ from chassis.auth import Caller
 from chassis.database import transaction
 from chassis.errors import NotFound
 from chassis.schema import rfc3339
+from chassis.telemetry import get_logger
 
 PREFIX = "ffk_"
+SHOWN_CHARACTERS = 10  # of a key, in lists: 36 of its 256 bits
+USE_NOTED_EVERY = timedelta(minutes=1)
 BELIEVED_SECONDS = 4.0
 REMEMBERED = 4096
 # What may read raw events may read what is counted from them.
 IMPLIED = {"events:read": ("reports:read",)}
+log = get_logger(__name__)
 
 
 def issue(
-    db: SQLAlchemy, name: str, scopes: Sequence[str], expires_in_days: int | None, most: int
+    db: SQLAlchemy,
+    name: str,
+    scopes: Sequence[str],
+    expires_in_days: int | None,
+    created_by: int | None,
+    most: int,
 ) -> dict[str, Any]:
-    """Makes a key; returns it with its text, which is shown this once.
+    """Makes a key for an account; returns it with its text, which is shown this once.
 
     Raises Conflict where there are so many.
     """
@@ -46,12 +56,14 @@ def issue(
             name=name,
             scopes=" ".join(sorted(set(scopes))),
             digest=digest(text),
+            prefix=text[:SHOWN_CHARACTERS],
+            created_by=created_by,
             created_at=now,
             expires_at=expires_at,
         )
         db.session.add(key)
         db.session.flush()
-        audit.record(db.session.connection(), "key_created", key_id=key.id, scopes=key.scopes)
+        note(db, "key_created", key)
         return {**answered(key), "key": text}
 
 
@@ -70,7 +82,13 @@ def revoke(db: SQLAlchemy, key_id: int) -> None:
         if key is None:
             raise NotFound("There is no such API key.")
         db.session.delete(key)
-        audit.record(db.session.connection(), "key_deleted", key_id=key_id)
+        note(db, "key_deleted", key)
+
+
+def note(db: SQLAlchemy, action: str, key: ApiKey) -> None:
+    audit.record(
+        db.session.connection(), action, key_id=key.id, prefix=key.prefix, scopes=key.scopes
+    )
 
 
 def answered(key: ApiKey) -> dict[str, Any]:
@@ -78,13 +96,59 @@ def answered(key: ApiKey) -> dict[str, Any]:
         "id": key.id,
         "name": key.name,
         "scopes": key.scopes.split(),
+        "prefix": key.prefix,
+        "created_by": key.created_by,
         "created_at": rfc3339(key.created_at),
         "expires_at": rfc3339(key.expires_at) if key.expires_at else None,
+        "last_used_at": rfc3339(key.last_used_at) if key.last_used_at else None,
     }
 
 
 def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
+
+
+def in_background(work: Callable[[], None]) -> None:
+    """Does the work on a thread of its own."""
+    Thread(target=work, name="key-use", daemon=True).start()
+
+
+class Uses:
+    """Writes down when keys were last used, beside the requests that use them.
+
+    One key at a time in each process, and none more than once a minute: what doesn't get
+    its turn is noted when the key is looked up again, 4 s later.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.writing = Lock()
+
+    def note(self, key_id: int, last_used_at: datetime | None) -> None:
+        """Has the use written, if the last one that is known is a minute old; never waits."""
+        if last_used_at and datetime.now(UTC) - last_used_at < USE_NOTED_EVERY:
+            return
+        if not self.writing.acquire(blocking=False):
+            return
+        try:
+            in_background(lambda: self.write(key_id))
+        except RuntimeError:  # no thread can be had
+            self.writing.release()
+
+    def write(self, key_id: int) -> None:
+        now = datetime.now(UTC)
+        earlier = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now - USE_NOTED_EVERY)
+        change = update(ApiKey).where(ApiKey.id == key_id, earlier).values(last_used_at=now)
+        try:
+            with self.engine.connect().execution_options(writes=True) as connection:
+                connection.execute(change)
+                connection.commit()
+        except Exception as error:  # the next use tries again
+            log.warning(
+                "a key's use could not be noted", key_id=key_id, reason=type(error).__name__
+            )
+        finally:
+            self.writing.release()
 
 
 class KeyRing:
@@ -94,9 +158,10 @@ class KeyRing:
     about again: nothing can be stored or deleted then.
     """
 
-    def __init__(self, engine: Engine, outage: Outage) -> None:
+    def __init__(self, engine: Engine, outage: Outage, uses: Uses) -> None:
         self.engine = engine
         self.outage = outage
+        self.uses = uses
         self.known: dict[str, tuple[float, Caller | None]] = {}
 
     def holder(self, credential: str) -> Caller | None:
@@ -129,11 +194,12 @@ class KeyRing:
         return found if until > time.monotonic() or self.outage.is_recent() else None
 
     def look_up(self, name: str) -> Caller | None:
-        chosen = select(ApiKey.id, ApiKey.scopes, ApiKey.expires_at).where(ApiKey.digest == name)
+        columns = ApiKey.id, ApiKey.scopes, ApiKey.expires_at, ApiKey.last_used_at
         with self.engine.connect() as connection:
-            found = connection.execute(chosen).one_or_none()
+            found = connection.execute(select(*columns).where(ApiKey.digest == name)).one_or_none()
         if found is None or (found.expires_at and found.expires_at <= datetime.now(UTC)):
             return None
+        self.uses.note(found.id, found.last_used_at)
         return holder_of(found.id, found.scopes.split())
 
 

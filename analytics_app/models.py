@@ -134,7 +134,10 @@ class Bookkeeping(Base):
 
 
 class ApiKey(Base):
-    """Another program's key, kept as the SHA-256 digest of what was shown once."""
+    """Another program's key, kept as the SHA-256 digest of what was shown once.
+
+    Of keys older than these columns nobody knows `prefix` and `created_by`.
+    """
 
     __tablename__ = "api_keys"
     __table_args__ = {"sqlite_autoincrement": True}
@@ -145,8 +148,11 @@ class ApiKey(Base):
     name: Mapped[str] = mapped_column(String(100))
     scopes: Mapped[str] = mapped_column(String(200))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
+    prefix: Mapped[str | None] = mapped_column(String(10))
+    created_by: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class EventType(Base):

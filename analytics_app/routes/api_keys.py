@@ -11,7 +11,7 @@ from analytics_app.models import db
 from analytics_app.schemas.keys import KeyIn, KeyPage, KeysQuery, NewKey
 from analytics_app.services import services
 from chassis.api import api
-from chassis.auth import requires
+from chassis.auth import caller, requires
 from chassis.errors import Conflict
 from chassis.pagination import decode_cursor, encode_cursor
 
@@ -26,9 +26,8 @@ def issue_key(body: KeyIn) -> dict[str, Any]:
 
     There are 1,000 at most (MAX_API_KEYS): one more is a 409.
     """
-    return keys.issue(
-        db, body.name, body.scopes, body.expires_in_days, services().settings.max_api_keys
-    )
+    most = services().settings.max_api_keys
+    return keys.issue(db, body.name, body.scopes, body.expires_in_days, caller().user_id, most)
 
 
 @routes.get("")

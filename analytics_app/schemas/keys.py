@@ -25,8 +25,11 @@ class KeyOut(Model):
     id: int
     name: str
     scopes: list[Scope]
+    prefix: str | None = Field(description="how the key begins; null for keys of before")
+    created_by: int | None = Field(description="the account that made it, which may be gone")
     created_at: Timestamp
     expires_at: Timestamp | None
+    last_used_at: Timestamp | None = Field(description="to about a minute; null if never")
 
 
 class NewKey(KeyOut):

@@ -104,6 +104,13 @@ def test_a_connection_may_mix_what_the_lane_takes_with_what_it_does_not(running:
             assert (status, len(found["items"])) == (200, 1)
 
 
+def test_the_use_of_a_key_is_noted_beside_the_requests(running: Service) -> None:
+    with Client(running) as client:
+        assert client.ask(client.post(an_event()))[0] == 201
+    used = "SELECT count(*) FROM api_keys WHERE last_used_at > now() - interval '2 minutes'"
+    wait_until("the note of a use", lambda: running.execute(used) == [(1,)])
+
+
 def test_a_request_in_pieces_is_answered_when_it_is_whole(running: Service) -> None:
     with Client(running) as client:
         event = an_event()

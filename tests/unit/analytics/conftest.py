@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 import analytics_app
-from analytics_app import create_app
+from analytics_app import create_app, keys
 from analytics_app.config import AnalyticsSettings
 from analytics_app.models import db
 from chassis.auth import Caller
@@ -141,11 +141,15 @@ def standing() -> Standing:
 
 
 @pytest.fixture
-def make_app(database_url: str, standing: Standing) -> Iterator[MakeApp]:
+def make_app(
+    database_url: str, standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeApp]:
     """Yields a function that makes the app; its database is empty and migrated at first."""
     made: list[Flask] = []
     migrated: set[str] = set()
     secret = secrets.token_hex(32)
+    # In memory all threads have one connection, and one transaction.
+    monkeypatch.setattr(keys, "in_background", lambda work: work())
 
     def make(**settings: Any) -> Flask:
         given: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,7 +30,12 @@ def new_key(admin: Api, *scopes: str, **given: Any) -> Any:
 
 def test_a_key_is_shown_once_and_kept_as_a_digest(app: Flask, admin: Api) -> None:
     made = new_key(admin, "events:write", expires_in_days=30)
-    assert set(made) == {"id", "name", "scopes", "key", "created_at", "expires_at"}
+    assert set(made) == {
+        "id", "name", "scopes", "key", "prefix", "created_by", "created_at", "expires_at",
+        "last_used_at",
+    }  # fmt: skip
+    assert made["key"].startswith(made["prefix"])
+    assert (len(made["prefix"]), made["created_by"], made["last_used_at"]) == (10, 1, None)
     expires = datetime.fromisoformat(made["expires_at"])
     assert expires - datetime.fromisoformat(made["created_at"]) == timedelta(days=30)
     listed = admin.get(PATH)["items"]
@@ -229,3 +235,62 @@ def test_the_last_page_of_keys_names_no_next_one(admin: Api) -> None:
         new_key(admin, "reports:read", name=f"key {number}")
     page = admin.get(PATH, limit=3)
     assert (len(page["items"]), page["next_cursor"]) == (3, None)
+
+
+def test_a_use_is_noted_once_a_minute(
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = new_key(admin, "reports:read")
+    holder = Api(app.test_client(), made["key"])
+    assert last_used(admin) is None
+    holder.get("/analytics/summary")
+    first = last_used(admin)
+    assert first is not None
+    services().keys.known.clear()  # as 4 s later
+    holder.get("/analytics/summary")
+    assert last_used(admin) == first
+    monkeypatch.setattr(keys, "USE_NOTED_EVERY", timedelta(0))
+    services().keys.known.clear()
+    holder.get("/analytics/summary")
+    assert last_used(admin) > first
+
+
+def last_used(admin: Api) -> Any:
+    return admin.get(PATH)["items"][0]["last_used_at"]
+
+
+def test_a_refused_key_is_not_noted_as_used(app: Flask, admin: Api) -> None:
+    made = new_key(admin, "reports:read", expires_in_days=1)
+    db.session.execute(update(ApiKey).values(expires_at=datetime.now(UTC)))
+    db.session.commit()
+    assert Api(app.test_client(), made["key"]).call("GET", "/analytics/summary").status_code == 401
+    assert last_used(admin) is None
+
+
+@pytest.mark.parametrize("trouble", ["no thread", "no database", "another is being written"])
+def test_a_use_that_can_not_be_noted_fails_no_request(
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    made = new_key(admin, "reports:read")
+    uses = services().keys.uses
+    if trouble == "no thread":
+        monkeypatch.setattr(keys, "in_background", no_thread)
+    elif trouble == "no database":
+        monkeypatch.setattr(uses, "engine", None)
+    else:
+        uses.writing.acquire()
+    Api(app.test_client(), made["key"]).get("/analytics/summary")
+    assert last_used(admin) is None
+    assert uses.writing.locked() == (trouble == "another is being written")
+
+
+def no_thread(_work: Callable[[], None]) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_key_stays_listed_with_who_made_it_once_it_has_expired(admin: Api) -> None:
+    new_key(admin, "reports:read", expires_in_days=1)
+    db.session.execute(update(ApiKey).values(expires_at=datetime.now(UTC)))
+    db.session.commit()
+    (listed,) = admin.get(PATH)["items"]
+    assert listed["created_by"] == 1

@@ -84,3 +84,14 @@ def test_the_limits_stop_at_a_larger_user_id_and_name_it(app: Flask, admin: Api)
         connection.execute(text(f"UPDATE events SET actor = {larger}, user_id = {larger}"))
     with pytest.raises(RuntimeError, match=f"user_id {larger} is over {MAX_USER_ID}"):
         step("0004_limits", "upgrade")
+
+
+def test_keys_stay_when_their_origins_go_and_come_again(app: Flask, admin: Api) -> None:
+    body = {"name": "importer", "scopes": ["events:read"]}
+    made = admin.call("POST", "/analytics/api-keys", json=body).get_json()
+    step("0007_key_origins", "downgrade")
+    step("0007_key_origins", "upgrade")
+    (kept,) = admin.get("/analytics/api-keys")["items"]
+    unknown = {"prefix": None, "created_by": None}
+    assert kept == {**{name: made[name] for name in kept}, **unknown}
+    assert Api(app.test_client(), made["key"]).get("/analytics/events")["items"] == []

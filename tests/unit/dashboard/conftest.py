@@ -283,7 +283,8 @@ def new_platform(folder: Path, settings: dict[str, Any], services: Services) -> 
     analytics = analytics_app.create_app(
         AnalyticsSettings.model_validate(
             {"analytics_database_url": f"sqlite:///{folder}/analytics.db",
-             "secret_key": secret, **quiet, **services.get("analytics", {})}
+             "client_address_secret": PROOF, "secret_key": secret, **quiet,
+             **services.get("analytics", {})}
         ),
         keys=key_ring(KEY_PEM),
         standing=standing_at(adapters["users"]),
