@@ -163,6 +163,14 @@ class UsersClient(ServiceClient):
         answer: Json = self.get("/users", params)
         return answer
 
+    def usernames(self, ids: set[int]) -> dict[int, str]:
+        """Returns the names of those of up to 100 accounts that still exist."""
+        if not ids:
+            return {}
+        wanted = [("id", str(each)) for each in sorted(ids)]
+        items = self.accounts([*wanted, ("limit", "100"), ("fields", "id,username")])["items"]
+        return {each["id"]: each["username"] for each in items}
+
     def account(self, user_id: int) -> Json:
         answer: Json = self.get(f"/users/{user_id}")
         return answer
@@ -289,6 +297,10 @@ class AnalyticsClient(ServiceClient):
 
     def delete_api_key(self, key_id: int) -> None:
         self.change("DELETE", f"/analytics/api-keys/{key_id}")
+
+    def audit(self, params: Params) -> Json:
+        answer: Json = self.get("/analytics/audit", params)
+        return answer
 
     def check(self) -> None:
         """Raises if the service does not answer."""

@@ -180,6 +180,7 @@ class SessionList(Model):
 class AccountQuery(PageQuery):
     """Which accounts to list; `q` is looked for in email, username and full name."""
 
+    id: list[Id] = Field([], max_length=100)
     q: str | None = Field(None, max_length=200)
     role: Role | None = None
     is_active: bool | None = None

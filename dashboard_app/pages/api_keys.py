@@ -11,6 +11,7 @@ from chassis.auth import requires
 from chassis.client import Refused
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import analytics
+from dashboard_app.names import usernames
 from dashboard_app.pages.invites import body_of
 from dashboard_app.pages.overview import chosen
 
@@ -41,9 +42,12 @@ def shown(
 ) -> ResponseReturnValue:
     more = {"cursor": cursor} if (cursor := request.args.get("cursor")) else {}
     answer = analytics().api_keys({**more, "limit": "25"})
+    names = usernames(each["created_by"] for each in answer["items"])
     page = render_template(
         "api_keys/page.html",
         items=answer["items"],
+        usernames=names or {},
+        names_are_known=names is not None,
         next_cursor=answer["next_cursor"],
         is_first=not more,
         made=made,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 
 from chassis.errors import Conflict, FieldError, NotFound
@@ -37,17 +39,20 @@ def accounts_before(
     user_id: int | None,
     limit: int,
     *,
+    ids: Sequence[int] = (),
     q: str | None = None,
     role: str | None = None,
     is_active: bool | None = None,
 ) -> list[User]:
     """Returns up to `limit` accounts older than the one given, newest first.
 
-    `q` is looked for, in any case, in email, username and full name.
+    `q` is looked for, in any case, in email, username and full name; `ids` leaves out others.
     """
     query = select(User).order_by(User.id.desc())
     if user_id is not None:
         query = query.where(User.id < user_id)
+    if ids:
+        query = query.where(User.id.in_(ids))
     if q:
         query = query.where(User.search_text.contains(names.key(q), autoescape=True))
     if role is not None:

@@ -58,9 +58,8 @@ def register(body: schemas.Registration) -> tuple[schemas.Account, int]:
 def accounts(query: schemas.AccountQuery) -> schemas.Page:
     """List and search accounts, newest first."""
     before = decode_cursor(query.cursor, int)[0] if query.cursor else None
-    found = find.accounts_before(
-        before, query.limit + 1, q=query.q, role=query.role, is_active=query.is_active
-    )
+    where = query.model_dump(include={"q", "role", "is_active"})
+    found = find.accounts_before(before, query.limit + 1, ids=query.id, **where)
     return page(found, query, shown)
 
 

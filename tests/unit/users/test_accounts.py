@@ -240,3 +240,15 @@ def test_a_list_answers_only_the_fields_asked_for(admin: Person) -> None:
     assert page["items"] == [{"id": admin.id, "username": "root"}]
     assert admin.call("GET", "/users?fields=hashed_password").status_code == 422
     assert admin.call("GET", "/users?cursor=nonsense").status_code == 422
+
+
+def test_accounts_are_listed_by_their_ids(admin: Person, ada: Person) -> None:
+    def found(query: str) -> list[str]:
+        items = admin.call("GET", f"/users?{query}&fields=id,username").get_json()["items"]
+        return [each["username"] for each in items]
+
+    assert found(f"id={ada.id}&id={admin.id}&id=999999") == ["ada", "root"]
+    assert found(f"id={ada.id}&role=admin") == []
+    many = "&".join(f"id={n}" for n in range(1, 102))
+    for bad in ("id=x", "id=0", many):
+        assert admin.call("GET", f"/users?{bad}").status_code == 422
