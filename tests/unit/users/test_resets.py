@@ -95,9 +95,28 @@ def test_the_answer_is_the_same_whether_or_not_the_account_exists(
     assert [mail["To"] for mail in mails(tmp_path)] == ["ada@example.com"]
 
 
-def test_a_code_expires(ada: Person, code: str, moving_clock: Clock) -> None:
-    moving_clock.forward(minutes=61)
-    assert confirm(ada, code).status_code == 422
+@pytest.mark.parametrize(("seconds", "status"), [(3599, 204), (3600, 422)])
+def test_a_code_lives_for_an_hour(
+    app: Flask, ada: Person, moving_clock: Clock, tmp_path: Path, seconds: int, status: int
+) -> None:
+    ask(ada)
+    deliver(app)
+    moving_clock.forward(seconds=seconds)
+    assert confirm(ada, code_in(mails(tmp_path)[0])).status_code == status
+
+
+def test_codes_that_are_over_make_room_for_new_ones(
+    app: Flask, ada: Person, moving_clock: Clock, tmp_path: Path
+) -> None:
+    for sent in (1, 2, 3, 3):
+        ask(ada)
+        deliver(app)
+        assert len(mails(tmp_path)) == sent
+        moving_clock.forward(seconds=1)
+    moving_clock.forward(hours=1, seconds=-4)  # to the very end of the first
+    ask(ada)
+    deliver(app)
+    assert len(mails(tmp_path)) == 4
 
 
 @pytest.mark.parametrize("change", ["password", "email", "is_active"])
@@ -190,6 +209,19 @@ def test_a_mail_server_that_is_down_is_tried_again(
     assert deliver(app) == 1
     (mail,) = mails(tmp_path)
     assert confirm(ada, code_in(mail)).status_code == 204
+
+
+def test_a_mail_that_fails_kills_no_code_but_its_own(
+    app: Flask, ada: Person, code: str, moving_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(_message: object) -> None:
+        raise OSError("no route")
+
+    Person(ada.client, "bob")
+    monkeypatch.setattr(mailer, "deliver", down)
+    ask(ada, "bob@example.com")
+    assert deliver(app) == 1
+    assert confirm(ada, code).status_code == 204
 
 
 def test_a_mail_that_never_gets_through_is_given_up_after_a_day(
