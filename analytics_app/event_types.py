@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     tuple_,
     update,
@@ -36,7 +37,7 @@ from analytics_app.erased import VISIBLE
 from analytics_app.intake import FROM_USERS_SERVICE
 from analytics_app.models import Count, DayCount, Event, EventType, Presence, Tombstone
 from analytics_app.zones import QUARTERS_A_DAY, quarter_of, quarter_start
-from chassis.database import writing
+from chassis.database import UtcDateTime, writing
 from chassis.errors import NotFound
 from chassis.telemetry import get_logger
 
@@ -229,7 +230,10 @@ def free_unused(engine: Engine) -> None:
     """Frees names that erased accounts made and nobody uses; of others it forgets who did."""
     erased = EventType.created_by.in_(select(Tombstone.actor))
     ended = select(Tombstone.actor).where(Tombstone.erased_before > datetime.now(UTC))
-    is_used = exists().where(Event.event_type == EventType.event_type)
+    is_used = or_(
+        exists().where(Event.event_type == EventType.event_type),
+        exists().where(DayCount.event_type == EventType.event_type),
+    )
     with engine.connect() as connection:
         with connection.begin():
             unused = select(EventType.__table__).where(erased, ~is_used, ~EventType.erasing)
@@ -253,3 +257,15 @@ def free_if_unused(connection: Connection, row: dict[str, Any]) -> None:
         if connection.scalar(used):
             again = dialect.insert(EventType.__table__).values(row)
             connection.execute(again.on_conflict_do_nothing())
+
+
+def adopt(engine: Engine) -> None:
+    """Registers types that have counts and no row: an older release knows no register."""
+    registered = exists().where(EventType.event_type == DayCount.event_type)
+    found = select(DayCount.event_type, literal(datetime.now(UTC), UtcDateTime), literal(False))
+    table = EventType.__table__
+    adding = dialects.of(engine).insert(table)
+    columns = [table.c.event_type, table.c.created_at, table.c.erasing]
+    adopted = adding.from_select(columns, found.where(~registered).distinct())
+    with engine.connect() as connection, writing(connection):
+        connection.execute(adopted.on_conflict_do_nothing())

@@ -74,6 +74,7 @@ def run_round(db: SQLAlchemy, settings: AnalyticsSettings, moment: datetime) -> 
     zone_switch.keep_days_in(db, settings.reporting_timezone)
     dialects.of(db.engine).prepare_partitions(db.engine, [moment + ahead for ahead in AHEAD])
     slots.fold(db, moment)
+    event_types.adopt(engines.for_erasures(db))
     event_types.free_unused(engines.for_erasures(db))
     admission.forget_former_days(engines.for_erasures(db), moment)
     if settings.retention_days:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from analytics_app import engines, event_types, maintenance, verification
 from analytics_app.behaviour import sealing
@@ -185,6 +185,15 @@ def test_names_that_an_erased_account_made_are_free_unless_others_use_them(
     (kept,) = db.session.scalars(select(EventType).where(EventType.event_type == "mine_1"))
     assert kept.created_by == 0
     db.session.rollback()
+
+
+def test_types_that_an_older_release_counted_are_registered(app: Flask, admin: Api) -> None:
+    admin.send(an_event("a"))
+    db.session.execute(delete(EventType).where(EventType.event_type == "a"))
+    db.session.commit()
+    maintenance.run_round(db, app_settings(app), datetime.now(UTC))
+    assert "a" in registered()
+    assert len(admin.get("/analytics/events")["items"]) == 1
 
 
 def fresh() -> dict[str, str]:

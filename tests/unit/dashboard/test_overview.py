@@ -104,6 +104,22 @@ def test_bars_show_six_types_and_the_rest_and_add_up(platform: Platform) -> None
     assert len(shares) == 9
 
 
+def test_types_by_the_hundred_are_one_part_and_the_tiles_stay_right(platform: Platform) -> None:
+    platform.send(*(event(f"type{n}", hours_ago=0) for n in range(60) for _ in range(2)))
+    platform.send(event("user_registered", hours_ago=0, user_id=9))
+    tiles = text_of(platform.admin.fragment("/overview/trend?range=today"))
+    assert re.search(r"Events 121 .*Sign-ups 1 ", tiles)
+    shown = platform.admin.fragment("/overview/types?range=today")
+    assert re.search(r"Other types 21 17\.4%", text_of(shown))
+    assert "type59" not in shown.text
+    own = text_of(platform.admin.fragment("/overview/trend?range=today&event_type=user_registered"))
+    assert re.search(r"Active users 1 .*Events 1 ", own)
+    shares = rows_of(platform.admin.get("/overview/types.csv?range=today"))
+    assert shares[-1] == ["(other)", "21", "1"]
+    for path in ("/", "/events", "/funnels", "/properties?of=type1", "/paths?start_at=type1"):
+        assert len(platform.admin.get(path).data) < 64 * 1024
+
+
 def test_to_htmx_the_page_is_the_filter_bar_with_word_to_the_panels(platform: Platform) -> None:
     answer = platform.admin.fragment("/?range=7d", **{"HX-Current-URL": "http://localhost/"})
     assert "<html" not in answer.text
