@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections import defaultdict
 from typing import Any
 
 import requests
@@ -11,6 +13,7 @@ from requests.adapters import HTTPAdapter
 
 from chassis.errors import Unavailable
 
+NUMBER = re.compile(r"[0-9]+")
 FAILURES_TO_OPEN = 5
 OPEN_SECONDS = 5.0
 
@@ -31,7 +34,11 @@ class Refused(Exception):
 
 
 class Breaker:
-    """Stops calling what has just failed several times in a row, for a few seconds."""
+    """Stops calling what has just failed several times in a row, for a few seconds.
+
+    There is one for the service, which counts what could not connect, and one for each question:
+    whoever asks for a thing that takes too long must not close the others to everybody.
+    """
 
     def __init__(self) -> None:
         self.failures = 0
@@ -63,6 +70,7 @@ class ApiClient:
         self.service = service
         self.timeout = timeout
         self.breaker = Breaker()
+        self.questions: defaultdict[str, Breaker] = defaultdict(Breaker)
         self.session = session or pooled_session()
 
     def call(
@@ -79,7 +87,8 @@ class ApiClient:
 
         A GET is tried twice; nothing else is, since the first try may have worked.
         """
-        if self.breaker.is_open:
+        question = self.questions[f"{method} {NUMBER.sub('#', path)}"]
+        if self.breaker.is_open or question.is_open:
             raise self.unavailable()
         sent = {**onward_headers(token), **(headers or {})}
         tries = 2 if method == "GET" else 1
@@ -94,12 +103,14 @@ class ApiClient:
                     **given,
                 )
             except requests.RequestException as error:
-                self.breaker.record(worked=False)
+                failed = self.breaker if is_out_of_reach(error) else question
+                failed.record(worked=False)
                 # A second wait for one that is too slow would only double the wait.
                 if attempt == tries or isinstance(error, requests.Timeout):
                     raise self.unavailable() from None
                 continue
-            self.breaker.record(worked=answer.status_code < 500)
+            self.breaker.record(worked=True)
+            question.record(worked=answer.status_code < 500)
             return self.judged(answer)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -115,6 +126,11 @@ class ApiClient:
 
     def unavailable(self) -> Unavailable:
         return Unavailable(f"The {self.service} service is not answering right now.")
+
+
+def is_out_of_reach(error: requests.RequestException) -> bool:
+    """Whether the service could not be connected to, rather than not answer this question."""
+    return isinstance(error, requests.ConnectionError)
 
 
 def pooled_session() -> requests.Session:

@@ -98,8 +98,19 @@ def test_a_service_that_keeps_failing_is_left_alone_for_a_while(
         with pytest.raises(Unavailable):
             client.call("POST", "/x")
     assert len(peer.seen) == FAILURES_TO_OPEN
-    monkeypatch.setattr(client.breaker, "retry_at", 0.0)
+    monkeypatch.setattr(client.questions["POST /x"], "retry_at", 0.0)
     assert client.call("POST", "/x").status_code == 200
+
+
+def test_a_question_that_is_too_much_closes_no_other(peer: Peer, client: ApiClient) -> None:
+    peer.answers = [(503, "")] * FAILURES_TO_OPEN
+    for number in range(FAILURES_TO_OPEN + 3):
+        with pytest.raises(Unavailable):
+            client.call("POST", f"/export/{number}")
+    assert len(peer.seen) == FAILURES_TO_OPEN
+    assert client.call("POST", "/x").status_code == 200
+    assert client.call("GET", "/export/1").status_code == 200
+    assert len(client.questions) == 3
 
 
 def test_nobody_listening_is_unavailable() -> None:
