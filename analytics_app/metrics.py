@@ -10,11 +10,12 @@ from flask import Flask
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from analytics_app import dialects
-from analytics_app.models import Bookkeeping, Count, DayCount, db
+from analytics_app.erased import IS_OPEN
+from analytics_app.models import Bookkeeping, Count, DayCount, Erasure, db
 from chassis.telemetry import metrics_registry
 
 RESULTS = ("accepted", "duplicate", "rejected", "erased")
@@ -78,6 +79,7 @@ class TableHealth(Collector):
         dialect = dialects.of(db.engine)
         kept = dialect.KEPT_SLOT
         with db.engine.connect() as connection:
+            age = oldest_erasure(connection)
             partitions, ahead = dialect.partition_health(connection)
             ready = connection.execute(select(Bookkeeping.days_ready)).scalar_one()
             spread = [
@@ -89,4 +91,11 @@ class TableHealth(Collector):
             "partitions_ahead_seconds": ("How far partitions reach beyond now.", ahead),
             "daily_counts_ready": ("Whether daily counts are in the reporting zone.", ready),
             "unfolded_slots": ("Rows of counts that maintenance has not folded yet.", sum(spread)),
+            "oldest_erasure_seconds": ("Age of the oldest erasure that is not done yet.", age),
         }
+
+
+def oldest_erasure(connection: Connection) -> float:
+    """Returns the age in seconds of the oldest open erasure, 0 without one."""
+    requested = connection.scalar(select(func.min(Erasure.requested_at)).where(IS_OPEN))
+    return max(0.0, (datetime.now(UTC) - requested).total_seconds()) if requested else 0.0

@@ -98,6 +98,11 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         steady("analytics_unfolded_slots", 300_000),
         {"analytics_unfolded_slots": f"300000x{20 * HOURS} 10x{20 * HOURS}"},
     ),
+    "ErasureStuck": (
+        2 * HOURS,
+        steady('analytics_oldest_erasure_seconds{job="analytics"}', 0, step=60),
+        steady('analytics_oldest_erasure_seconds{job="analytics"}', 600),
+    ),
     "DatabaseConnectionsHigh": (
         20,
         steady('footfall_database_connections{database="users"}', 180)

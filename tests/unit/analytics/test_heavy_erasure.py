@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event, func, select
 
-from analytics_app import engines, erasure, sweeping
+from analytics_app import engines, erasure, retention, sweeping
 from analytics_app.behaviour import sealing
 from analytics_app.models import Count, DayCount, Erasure, Event, db
 from tests.unit.analytics.conftest import Api
@@ -194,6 +194,22 @@ def test_an_erasure_says_how_far_it_is(admin: Api) -> None:
     assert admin.call("GET", "/analytics/erasures/999").status_code == 404
 
 
+def test_the_age_of_the_oldest_open_erasure_is_measured(app: Flask, admin: Api) -> None:
+    def age() -> float:
+        db.session.rollback()
+        lines = admin.call("GET", "/metrics").get_data(as_text=True).splitlines()
+        name = "analytics_oldest_erasure_seconds "
+        (line,) = [each for each in lines if each.startswith(name)]
+        return float(line.removeprefix(name))
+
+    admin.batch(heavy_events())
+    assert age() == 0
+    begin(admin)
+    assert age() > 0
+    sweep()
+    assert age() == 0
+
+
 def test_of_a_visitor_no_number_is_told(admin: Api) -> None:
     admin.batch([{**each, "user_id": None, "visitor_id": "v"} for each in heavy_events()])
     answer = admin.call("DELETE", "/analytics/visitors/v/events")
@@ -332,8 +348,6 @@ class killed_at_commit:
 
 
 def test_a_month_that_retention_drops_meanwhile_ends_nothing(app: Flask, admin: Api) -> None:
-    from analytics_app import retention
-
     old = [an_event(HEAVY, START - timedelta(days=60 - each), each) for each in range(30)]
     admin.batch([*old, *heavy_events()])
     begin(admin)
