@@ -54,7 +54,11 @@ def store_event(raw: bytes) -> Any:
     """Store one event.
 
     Answered after the commit: 201 with the event, 200 with the stored one for a repeat,
-    200 with `{"status": "erased"}` for somebody whose events were erased.
+    200 with `{"status": "erased"}` for somebody whose events were erased. What goes beyond a
+    limit is a 422 that names it: event types (MAX_EVENT_TYPES, 2,000) and partitions that one
+    request makes (MAX_PARTITIONS_PER_REQUEST, 12); for accounts without `events:write` new
+    types (MAX_EVENT_TYPES_PER_USER, 20, and MAX_EVENT_TYPES_BY_USERS, 200), events a UTC day
+    (MAX_EVENTS_PER_USER_A_DAY, 10,000) and partitions (MAX_PARTITIONS_BY_USERS_A_DAY, 12).
     """
     if not request.is_json:
         raise UnsupportedMediaType("Send the event as JSON, with Content-Type: application/json.")
@@ -76,7 +80,8 @@ def store_event(raw: bytes) -> Any:
 def store_batch(raw: bytes) -> dict[str, Any]:
     """Store up to 5,000 events.
 
-    JSON or one event a line; each is judged for itself, and those not accepted are listed.
+    JSON or one event a line; each is judged for itself, and those not accepted are listed,
+    among them what goes beyond a limit, as for single events.
     """
     lines = request.mimetype in (NDJSON, "application/ndjson", "application/jsonl")
     if not (lines or request.is_json):
