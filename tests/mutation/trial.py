@@ -21,6 +21,7 @@ from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
+from itertools import groupby
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -39,7 +40,10 @@ OPTIONS = (*QUICKLY, "-k", "not postgresql")
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What the unchanged source showed: the tests that reach each function, the quickest first."""
+    """What the unchanged source showed: the tests that reach each function.
+
+    File by file as they are listed, the quickest first.
+    """
 
     tests: list[str]
     by_function: dict[str, list[str]]
@@ -68,7 +72,8 @@ class Watch:
         self.took[report.nodeid] += report.duration
 
     def reached(self) -> dict[str, Any]:
-        tests = sorted(self.took, key=self.took.__getitem__)
+        files = [file_of(batch[0]) for batch in by_file(list(self.took))]
+        tests = sorted(self.took, key=lambda test: (files.index(file_of(test)), self.took[test]))
         within = {name: [each for each in tests if each in by] for name, by in self.calls.items()}
         return {"tests": tests, "by_function": {name: by for name, by in within.items() if by}}
 
@@ -150,16 +155,30 @@ def is_library(name: str) -> bool:
 
 
 def passes(file: str, source: str, tests: Sequence[str], seconds: int) -> bool:
-    """Whether all these tests pass on this source within so many seconds of computing."""
+    """Whether all these tests pass on this source, those of each file within so many seconds.
+
+    File by file: most mutants die in the first, and need not import the others for that.
+    """
+    return all(batch_passes(file, source, batch, seconds) for batch in by_file(tests))
+
+
+def batch_passes(file: str, source: str, tests: list[str], seconds: int) -> bool:
     child = forked(lambda: run_tests(file, source, tests, seconds))
     return waited(child, patience=10 * seconds) == PASSED
+
+
+def by_file(tests: Sequence[str]) -> list[list[str]]:
+    return [list(batch) for _, batch in groupby(tests, file_of)]
+
+
+def file_of(test: str) -> str:
+    return test.partition("::")[0]
 
 
 def run_tests(file: str, source: str, tests: Sequence[str], seconds: int) -> int:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     sys.meta_path.insert(0, MutantFinder(file, source))
-    files = dict.fromkeys(test.partition("::")[0] for test in tests)
-    return int(pytest.main([*OPTIONS, *files], plugins=[Choice(tests)]))
+    return int(pytest.main([*OPTIONS, file_of(tests[0])], plugins=[Choice(tests)]))
 
 
 def forked(work: Callable[[], int]) -> int:
