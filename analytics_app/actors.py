@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, case, func, select, text, union_all
 
 from analytics_app import dialects
+from analytics_app.deadlines import watched_rows
 from analytics_app.erased import unerased
 from analytics_app.models import Event
 from analytics_app.spans import Cut, Span
@@ -39,7 +40,7 @@ def distinct_actors(connection: Connection, cuts: Sequence[Cut]) -> list[int]:
         mask for number, each in enumerate(cuts) if not each.ends for mask in masks(number, each)
     ]
     if plain:
-        for bucket, n in connection.execute(text(counted(plain))):
+        for bucket, n in watched_rows(connection, text(counted(plain))):
             found[bucket] = n
     for number in with_ends:
         found[number] = with_raw_ends(connection, cuts[number])
@@ -155,5 +156,5 @@ def by_minute(
     )
     if types:
         chosen = chosen.where(Event.event_type.in_(types))
-    found = connection.execute(chosen.group_by(minute))
+    found = watched_rows(connection, chosen.group_by(minute))
     return {datetime.fromtimestamp(each, UTC): (n, unique) for each, n, unique in found}

@@ -8,7 +8,7 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, event
 
-from analytics_app import dialects
+from analytics_app import deadlines, dialects
 from analytics_app.config import AnalyticsSettings
 from chassis import database
 
@@ -40,6 +40,7 @@ def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
         for engine in db.engines.values():
             database.prepare(engine)
             event.listen(engine, "checkout", dialects.of(engine).hurry)
+            event.listen(engine, "before_cursor_execute", deadlines.look)
 
 
 def reading(url: str, settings: AnalyticsSettings, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from analytics_app import dialects
+from analytics_app.deadlines import OPTION, Deadline
 from analytics_app.engines import REPLICA
 from chassis.telemetry import get_logger
 
@@ -24,6 +25,7 @@ class Snapshot:
     """A connection whose every statement sees the same; `as_of` is a replica's last news."""
 
     connection: Connection
+    deadline: Deadline
     as_of: datetime | None = None
 
 
@@ -34,25 +36,38 @@ class Readers:
         self.db = db
 
     @contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        """Lends one read-only snapshot; a replica that is gone is passed over."""
-        replica = self.db.engines.get(REPLICA)
-        found = self.replica_snapshot(replica) if replica else None
-        connection = found.connection if found else open_snapshot(self.db.engine)
+    def snapshot(self, deadline: Deadline) -> Iterator[Snapshot]:
+        """Lends one read-only snapshot; a replica that is gone is passed over.
+
+        All its statements end by the deadline. What fails then is Unavailable, and says so.
+        """
+        connection, as_of = self.opened(deadline)
         try:
-            yield found or Snapshot(connection)
+            with dialects.of(connection.engine).bounded(connection, deadline.is_over):
+                yield Snapshot(connection, deadline, as_of)
+        except DBAPIError as error:
+            if deadline.is_over():
+                raise deadline.refusal() from error
+            raise
         finally:
             connection.close()
 
-    def replica_snapshot(self, replica: Engine) -> Snapshot | None:
+    def opened(self, deadline: Deadline) -> tuple[Connection, datetime | None]:
+        replica = self.db.engines.get(REPLICA)
+        found = self.opened_replica(replica, deadline) if replica else None
+        return found or (open_snapshot(self.db.engine, deadline), None)
+
+    def opened_replica(
+        self, replica: Engine, deadline: Deadline
+    ) -> tuple[Connection, datetime] | None:
         try:
-            connection = open_snapshot(replica)
-            return Snapshot(connection, dialects.of(replica).as_of(connection))
+            connection = open_snapshot(replica, deadline)
+            return connection, dialects.of(replica).as_of(connection)
         except (DBAPIError, PoolTimeout) as error:
             log.warning("replica not used", error=type(error).__name__)
             return None
 
 
-def open_snapshot(engine: Engine) -> Connection:
-    connection = engine.connect()
-    return connection.execution_options(**dialects.of(engine).SNAPSHOT)
+def open_snapshot(engine: Engine, deadline: Deadline | None = None) -> Connection:
+    options = dialects.of(engine).SNAPSHOT
+    return engine.connect().execution_options(**options, **{OPTION: deadline})

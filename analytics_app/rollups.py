@@ -23,6 +23,7 @@ from analytics_app.actors import (
     distinct_actors,
     distinct_actors_of_types,
 )
+from analytics_app.deadlines import watched_rows
 from analytics_app.erased import unerased
 from analytics_app.models import Bookkeeping, Count, DayCount, Event
 from analytics_app.spans import Cut, Span, cut
@@ -120,7 +121,7 @@ class Rollups:
         """Returns the number of events of each of the types (all if none)."""
         found: Counter[str] = Counter()
         for part in self.parts(span, by_day=True):
-            for event_type, n in self.connection.execute(part.of_each(types)):
+            for event_type, n in watched_rows(self.connection, part.of_each(types)):
                 found[event_type] += int(n)
         return found
 
@@ -130,7 +131,7 @@ class Rollups:
         """Returns the number of events of the types (all if none) in each bucket."""
         totals = [0] * len(starts)
         for part in self.parts(span, by_day=self.are_days(starts, zone)):
-            for time, n in self.connection.execute(part.of(types)):
+            for time, n in watched_rows(self.connection, part.of(types)):
                 totals[bisect_right(starts, part.begins(time)) - 1] += int(n)
         return totals
 
@@ -140,7 +141,7 @@ class Rollups:
         """Returns the number of events of each of the types (all if none) in each bucket."""
         found: list[Counter[str]] = [Counter() for _ in starts]
         for part in self.parts(span, by_day=self.are_days(starts, zone)):
-            for time, n, event_type in self.connection.execute(part.by_both(types)):
+            for time, n, event_type in watched_rows(self.connection, part.by_both(types)):
                 if n:
                     found[bisect_right(starts, part.begins(time)) - 1][event_type] += int(n)
         return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 
 from analytics_app.behaviour.turns import Turns
 from analytics_app.config import AnalyticsSettings
+from analytics_app.deadlines import Deadline, hung_up
 from analytics_app.ingest import Ingest
 from analytics_app.keys import KeyRing
 from analytics_app.readers import Readers
@@ -25,6 +26,10 @@ class Services:
     readers: Readers
     keys: KeyRing
     turns: Turns
+
+    def deadline(self) -> Deadline:
+        """Returns by when the current request is to be answered."""
+        return Deadline(self.settings.report_timeout_ms / 1000, hung_up(request.environ))
 
 
 def services() -> Services:

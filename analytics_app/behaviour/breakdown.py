@@ -10,9 +10,10 @@ from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.sets import distinct
-from analytics_app.behaviour.shares import marks, ranked, spelled_column
+from analytics_app.behaviour.shares import grouped, marks, ranked, spelled_column
 from analytics_app.behaviour.source import Source
 from analytics_app.behaviour.values import number_of
+from analytics_app.deadlines import Deadline
 
 FIGURES = ("sum", "average", "median", "p95")
 
@@ -34,26 +35,34 @@ def breakdown(
     nothing about them.
     """
     keys = list(dict.fromkeys([key, measure, *filters]))
-    frame = passing(source.frame(event_type, window, keys), filters)
-    values, codes = spelled_column(frame.columns[key])
-    numbers = numbers_of(frame.columns[measure])
+    frame = passing(source.frame(event_type, window, keys), filters, source.deadline)
+    values, codes = spelled_column(frame.columns[key], source.deadline)
+    numbers = numbers_of(frame.columns[measure], source.deadline)
     names = values if by_value else marks(frame, codes, len(values)).tolist()
-    order = [code for code in ranked(names, np.bincount(codes, minlength=len(values))) if code]
+    counts = np.bincount(codes, minlength=len(values))
+    counts[0] = 0
+    leading = ranked(names, counts, most, source.deadline)
+    groups = grouped(codes, leading, len(values))
+    lacking = codes == 0
 
     def of(mask: Array) -> dict[str, Any]:
+        source.deadline.check(len(mask))
         return figures(frame.actors[mask], numbers[mask])
 
     return {
-        "items": [{"value": values[code], **of(codes == code)} for code in order[:most]],
-        "other": {"values": len(order[most:]), **of(np.isin(codes, order[most:]))},
-        "without": of(codes == 0),
+        "items": [{"value": values[code], **of(groups == n)} for n, code in enumerate(leading)],
+        "other": {
+            "values": int(np.count_nonzero(counts)) - len(leading),
+            **of((groups == len(leading)) & ~lacking),
+        },
+        "without": of(lacking),
         "total": of(np.ones(len(codes), bool)),
     }
 
 
-def numbers_of(column: Column) -> Array:
+def numbers_of(column: Column, deadline: Deadline) -> Array:
     """Returns each event's number, NaN where the value is none."""
-    found = [number_of(text) for text in column.texts]
+    found = [number_of(text) for text in deadline.watching(column.texts)]
     return np.array([np.nan if n is None else float(n) for n in found])[column.codes]
 
 

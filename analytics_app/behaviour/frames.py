@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analytics_app.behaviour.packing import DAY_US, Array
+from analytics_app.deadlines import Deadline
 from analytics_app.spans import Span
 from analytics_app.zones import microseconds
 
@@ -84,33 +85,36 @@ def joined(parts: Sequence[Array]) -> Array:
     return np.concatenate(parts) if parts else NO_TIMES
 
 
-def recoded(parts: Iterable[tuple[Array, list[str]]], texts: Sequence[str]) -> Column:
+def recoded(
+    parts: Iterable[tuple[Array, list[str]]], texts: Sequence[str], deadline: Deadline
+) -> Column:
     """Returns parts with texts of their own under one numbering, which begins with `texts`."""
     known = {text: number for number, text in enumerate(texts)}
     codes = []
     for own, words in parts:
-        numbers = [known.setdefault(word, len(known)) for word in words]
+        numbers = [known.setdefault(word, len(known)) for word in deadline.watching(words)]
         codes.append(np.array(numbers, np.int32)[own])
     return Column(joined(codes) if codes else np.zeros(0, np.int32), list(known))
 
 
-def joined_frames(parts: Sequence[Frame], keys: Iterable[str]) -> Frame:
+def joined_frames(parts: Sequence[Frame], keys: Iterable[str], deadline: Deadline) -> Frame:
     """Returns the parts as one frame that has these keys."""
     columns = {}
     for key in keys:
         pairs = ((part.columns[key].codes, part.columns[key].texts) for part in parts)
-        columns[key] = recoded(pairs, [""])
+        columns[key] = recoded(pairs, [""], deadline)
     actors, times = joined([p.actors for p in parts]), joined([p.times for p in parts])
     return Frame(actors, times, columns)
 
 
-def joined_stories(parts: Sequence[Story], *, timed: bool) -> Story:
+def joined_stories(parts: Sequence[Story], deadline: Deadline, *, timed: bool) -> Story:
     """Returns parts that follow each other in time as one story, sorted by actor again.
 
     Types are numbered in the order of their names.
     """
     types = sorted({name for part in parts for name in part.types})
-    column = recoded(((part.codes, part.types) for part in parts), types)
+    column = recoded(((part.codes, part.types) for part in parts), types, deadline)
+    deadline.check(2 * sum(len(part.actors) for part in parts))
     actors = joined([part.actors for part in parts])
     order = np.argsort(actors, kind="stable")
     times = joined([part.times for part in parts])[order] if timed else NO_TIMES

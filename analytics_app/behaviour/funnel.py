@@ -18,8 +18,9 @@ from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Frame, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.sets import distinct, places
-from analytics_app.behaviour.shares import ranked, share, spelled_column
+from analytics_app.behaviour.shares import grouped, ranked, share, spelled_column
 from analytics_app.behaviour.source import Source
+from analytics_app.deadlines import Deadline
 
 NEVER = np.iinfo(np.int64).max
 LARGEST_BITS = 62
@@ -53,10 +54,11 @@ def attempts(
     first = events_of(source, steps[0], window, by)
     people = distinct(first.actors)
     ranks, _ = places(people, first.actors)
-    first, ranks = in_order(first, ranks, by)
+    first, ranks = in_order(first, ranks, by, source.deadline)
     times = [first.times]
     for number in range(1, len(steps)):
         later = events_of(source, steps[number], window)
+        source.deadline.check(2 * (len(later.actors) + len(first.times)))
         bound = earliest(steps, number, times)
         times.append(next_times(people, ranks, later, bound, first.times + within))
     chosen, depths = furthest(ranks, times)
@@ -69,10 +71,12 @@ def attempts(
     )
 
 
-def in_order(frame: Frame, ranks: Array, by: str | None) -> tuple[Frame, Array]:
+def in_order(frame: Frame, ranks: Array, by: str | None, deadline: Deadline) -> tuple[Frame, Array]:
     """Returns the events by person and time; at the same moment, by the property's value."""
     if by is not None:
-        order = np.lexsort((value_ranks(frame.columns[by]), frame.times, ranks))
+        values = value_ranks(frame.columns[by], deadline)
+        deadline.check(3 * len(ranks))
+        order = np.lexsort((values, frame.times, ranks))
         return frame.where(order), ranks[order]
     if not len(ranks):
         return frame, ranks
@@ -82,10 +86,10 @@ def in_order(frame: Frame, ranks: Array, by: str | None) -> tuple[Frame, Array]:
     return Frame(frame.actors[:0], times), ranks
 
 
-def value_ranks(column: Column) -> Array:
+def value_ranks(column: Column, deadline: Deadline) -> Array:
     """Returns numbers that order the events as their values do, those without one last."""
-    values, codes = spelled_column(column)
-    order = sorted(range(len(values)), key=lambda n: (values[n] is None, values[n] or ""))
+    values, codes = spelled_column(column, deadline)
+    order = deadline.ordered(range(len(values)), key=lambda n: (values[n] is None, values[n] or ""))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return ranks[codes]
@@ -93,7 +97,7 @@ def value_ranks(column: Column) -> Array:
 
 def events_of(source: Source, step: Step, window: Window, by: str | None = None) -> Frame:
     keys = [*step.filters] if by is None or by in step.filters else [*step.filters, by]
-    frame = passing(source.frame(step.event_type, window, keys), step.filters)
+    frame = passing(source.frame(step.event_type, window, keys), step.filters, source.deadline)
     return frame.where(frame.actors != 0)
 
 
@@ -190,19 +194,25 @@ def median_seconds(found: Attempts, chosen: Array, number: int) -> float | None:
     return float(np.median(took)) / 1e6
 
 
-def by_value(found: Attempts, steps: Sequence[Step], most: int) -> list[dict[str, Any]]:
+def by_value(
+    found: Attempts, steps: Sequence[Step], most: int, deadline: Deadline
+) -> list[dict[str, Any]]:
     """Returns the figures for each value of the property, and for the rest as one."""
     if found.column is None:
         return []
-    values, codes = spelled_column(found.column)
-    order = ranked(values, np.bincount(codes, minlength=len(values)))
-    groups = [(values[code], False, codes == code) for code in order[:most]]
-    if rest := order[most:]:
-        groups.append((None, True, np.isin(codes, rest)))
-    return [
-        {"value": value, "other": other, "steps": figures(found, steps, np.flatnonzero(mask))}
-        for value, other, mask in groups
-    ]
+    values, codes = spelled_column(found.column, deadline)
+    counts = np.bincount(codes, minlength=len(values))
+    leading = ranked(values, counts, most, deadline)
+    groups = grouped(codes, leading, len(values))
+    named = [(values[code], False) for code in leading]
+    if np.count_nonzero(counts) > len(leading):
+        named.append((None, True))
+    answer = []
+    for number, (value, other) in enumerate(named):
+        deadline.check(len(codes))
+        shown = figures(found, steps, np.flatnonzero(groups == number))
+        answer.append({"value": value, "other": other, "steps": shown})
+    return answer
 
 
 def dropped_at(found: Attempts, number: int) -> Array:

@@ -42,7 +42,7 @@ def report(source: Source, body: FunnelIn, window: Window, seconds: int) -> dict
     answer: dict[str, Any] = {"window_seconds": seconds}
     answer["steps"] = funnel.figures(found, steps, np.arange(len(found.actors)))
     if body.breakdown:
-        answer["breakdown"] = funnel.by_value(found, steps, body.limit)
+        answer["breakdown"] = funnel.by_value(found, steps, body.limit, source.deadline)
     return answer
 
 

@@ -9,6 +9,7 @@ go on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import numpy as np
 from analytics_app.behaviour.frames import Story, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.sets import distinct
-from analytics_app.behaviour.shares import share
+from analytics_app.behaviour.shares import candidates, grouped, share
 from analytics_app.behaviour.source import Source
+from analytics_app.deadlines import Deadline
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ def paths(
     walk = folded(story, gap, backwards)
     at = np.flatnonzero(walk.codes == story.types.index(event_type))
     users = len(distinct(walk.people[at]))
-    found = levels_of(walk, at, story.types, levels, most, users)
+    found = levels_of(walk, at, story.types, levels, most, users, source.deadline)
     return {"users": users, "occurrences": len(at), "levels": found}
 
 
@@ -73,50 +75,68 @@ def folded(story: Story, gap: int | None, backwards: bool) -> Walk:
     return Walk(people, codes, follows)
 
 
+@dataclass(slots=True)
+class Front:
+    """Where walkers stand: `here` in the walk, on the path `known[parents[n]]`."""
+
+    here: Array
+    parents: Array
+    known: list[list[str]]
+
+
 def levels_of(
-    walk: Walk, at: Array, types: list[str], levels: int, most: int, users: int
+    walk: Walk, at: Array, types: list[str], levels: int, most: int, users: int, deadline: Deadline
 ) -> list[dict[str, Any]]:
     """Returns each level's most frequent paths, the rest, and those that ended before it."""
-    known: list[list[str]] = [[]]
-    here, parents = at, np.zeros(len(at), np.int64)
+    front = Front(at, np.zeros(len(at), np.int64), [[]])
     found = []
     for level in range(1, levels + 1):
-        goes_on = walk.follows[here]
-        ended = tally(walk.people[here[~goes_on]], users)
-        here, parents = here[goes_on] + 1, parents[goes_on]
-        steps = parents * len(types) + walk.codes[here]
-        numbers = distinct(steps)
-        codes = np.searchsorted(numbers, steps)
-        named = [[*known[n // len(types)], types[n % len(types)]] for n in numbers.tolist()]
-        tallies = tallies_of(walk.people[here], codes, len(named), users)
-        order = sorted(range(len(named)), key=lambda n: (*rank(tallies[n]), named[n]))
-        kept = order[:most]
-        places = np.full(len(named), -1)
-        places[kept] = np.arange(len(kept))
-        parents = places[codes]
-        other = tally(walk.people[here[parents < 0]], users)
-        items = [{"path": named[n], **tallies[n]} for n in kept]
-        found.append({"level": level, "items": items, "other": other, "ended": ended})
-        here, parents, known = here[parents >= 0], parents[parents >= 0], [named[n] for n in kept]
+        deadline.check(4 * len(front.here))
+        found.append({"level": level, **walked_on(walk, front, types, most, users, deadline)})
     return found
 
 
-def rank(tally: dict[str, Any]) -> tuple[int, int]:
-    return -tally["users"], -tally["count"]
+def walked_on(
+    walk: Walk, front: Front, types: list[str], most: int, users: int, deadline: Deadline
+) -> dict[str, Any]:
+    """Takes everybody one step further; returns the level that they get to."""
+    goes_on = walk.follows[front.here]
+    ended = tally(walk.people[front.here[~goes_on]], users)
+    here = front.here[goes_on] + 1
+    steps = front.parents[goes_on] * len(types) + walk.codes[here]
+    numbers = distinct(steps)
+    codes = np.searchsorted(numbers, steps)
+    different, counts = tallies(walk.people[here], codes, len(numbers))
 
+    def name(n: int) -> list[str]:
+        return [*front.known[numbers[n] // len(types)], types[numbers[n] % len(types)]]
 
-def tallies_of(people: Array, codes: Array, size: int, users: int) -> list[dict[str, Any]]:
-    """Returns the tally of each code."""
-    everybody = int(people.max()) + 1 if len(people) else 1
-    different = np.bincount(distinct(codes * everybody + people) // everybody, minlength=size)
-    counts = np.bincount(codes, minlength=size)
-    return [
-        {"users": int(n), "count": int(count), "share": share(int(n), users)}
-        for n, count in zip(different, counts, strict=True)
+    def rank(n: int) -> tuple[int, int, list[str]]:
+        return -different[n], -counts[n], name(n)
+
+    kept = nsmallest(most, deadline.watching(candidates(different, most)), key=rank)
+    parents = grouped(codes, kept, len(numbers))
+    going, names = parents < len(kept), [name(n) for n in kept]
+    items = [
+        {"path": path, **tallied(int(different[n]), int(counts[n]), users)}
+        for path, n in zip(names, kept, strict=True)
     ]
+    other = tally(walk.people[here[~going]], users)
+    front.here, front.parents, front.known = here[going], parents[going], names
+    return {"items": items, "other": other, "ended": ended}
+
+
+def tallies(people: Array, codes: Array, size: int) -> tuple[Array, Array]:
+    """Returns the different people and the occurrences of each code."""
+    everybody = int(people.max()) + 1 if len(people) else 1
+    different = distinct(codes * everybody + people) // everybody
+    return np.bincount(different, minlength=size), np.bincount(codes, minlength=size)
 
 
 def tally(people: Array, users: int) -> dict[str, Any]:
     """Returns how many different people, how often, and their share of all at the start."""
-    different = len(distinct(people))
-    return {"users": different, "count": len(people), "share": share(different, users)}
+    return tallied(len(distinct(people)), len(people), users)
+
+
+def tallied(different: int, count: int, users: int) -> dict[str, Any]:
+    return {"users": different, "count": count, "share": share(different, users)}

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Select, Text, cast, select
 
-from analytics_app.behaviour.deadlines import Deadline
 from analytics_app.behaviour.frames import Column, Frame, Story, Window
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.values import properties
+from analytics_app.deadlines import Deadline
 from analytics_app.dialects.columns import microseconds
 from analytics_app.erased import unerased
 from analytics_app.models import Count, Event
 from analytics_app.zones import QUARTER_US, moment_at
+from chassis.errors import FieldError, Invalid
 
 CHUNK = 20_000
+METADATA_CHUNK = 2_000  # each up to 16 KiB
+MAX_METADATA_BYTES = 256 * 1024 * 1024
+TOO_MUCH = "the metadata of events that are not sealed yet is over 256 MiB: narrow the range"
 
-Details = tuple[Array, Array, Array, list[str]]
+
+class Details(NamedTuple):
+    """Events of a type: actors, times, and metadata as codes of texts."""
+
+    actors: Array
+    times: Array
+    codes: Array
+    texts: list[str]
 
 
 @dataclass(slots=True)
@@ -35,25 +48,75 @@ class Words:
 
 
 @dataclass(slots=True)
+class Values:
+    """One key's values: in which texts it stands, and the numbers of its words there."""
+
+    words: dict[str, int] = field(default_factory=lambda: {"": 0})
+    texts: array[int] = field(default_factory=lambda: array("q"))
+    numbers: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, text: int, word: str) -> None:
+        self.texts.append(text)
+        self.numbers.append(self.words.setdefault(word, len(self.words)))
+
+    def column(self, details: Details) -> Column:
+        found = np.zeros(len(details.texts), np.int32)
+        found[np.array(self.texts)] = np.array(self.numbers)
+        return Column(found[details.codes], list(self.words))
+
+
+Index = dict[str, Values]
+
+
+@dataclass(slots=True)
 class Reader:
     """Reads raw events through one snapshot, a chunk at a time, until the deadline."""
 
     connection: Connection
     deadline: Deadline
     read: dict[tuple[str, Window, bool], Details] = field(default_factory=dict)
+    indexes: dict[tuple[str, Window, tuple[str, ...] | None], Index] = field(default_factory=dict)
+    metadata_bytes: int = 0
+
+    def forget(self) -> None:
+        """Lets go of what was read: nothing more is asked about those types."""
+        self.read.clear()
+        self.indexes.clear()
+        self.metadata_bytes = 0
 
     def frame(self, event_type: str, window: Window, keys: Sequence[str] = ()) -> Frame:
         """Returns the events of a type, with the properties of these keys."""
-        actors, times, codes, texts = self.details(event_type, window, metadata=bool(keys))
-        return Frame(actors, times, columns_of(texts, codes, keys))
+        details = self.details(event_type, window, metadata=bool(keys))
+        whole = self.indexes.get((event_type, window, None))
+        index = whole or (self.index(event_type, window, tuple(keys)) if keys else {})
+        columns = {key: index.get(key, Values()).column(details) for key in keys}
+        return Frame(details.actors, details.times, columns)
 
-    def keys(self, event_type: str, window: Window) -> set[str]:
-        """Returns the properties that events of a type have."""
-        *_, texts = self.details(event_type, window, metadata=True)
-        return {key for text in texts for key in properties(text)}
+    def key_counts(self, event_type: str, window: Window) -> Counter[str]:
+        """Returns how many events of a type have each property."""
+        details = self.details(event_type, window, metadata=True)
+        index = self.index(event_type, window, None)
+        events = np.bincount(details.codes, minlength=len(details.texts))
+        watching = self.deadline.watching
+        return Counter(
+            {k: int(events[np.array(v.texts)].sum()) for k, v in watching(index.items())}
+        )
+
+    def index(self, event_type: str, window: Window, keys: tuple[str, ...] | None) -> Index:
+        """Returns the values of these keys, of all if None; each text is parsed once for all."""
+        asked = (event_type, window, keys)
+        if asked not in self.indexes:
+            texts = self.details(event_type, window, metadata=True).texts
+            self.indexes[asked] = found = {}
+            for number, text in enumerate(self.deadline.watching(texts)):
+                for key, word in properties(text, keys).items():
+                    if key not in found:
+                        found[key] = Values()
+                    found[key].add(number, word)
+        return self.indexes[asked]
 
     def details(self, event_type: str, window: Window, *, metadata: bool) -> Details:
-        """Returns actors, times and metadata as codes of texts; each is read once."""
+        """Returns the events; each is read once."""
         asked = (event_type, window, metadata)
         if asked not in self.read:
             self.read[asked] = self.details_read(*asked)
@@ -64,10 +127,24 @@ class Reader:
         if metadata:
             chosen = chosen.add_columns(cast(Event.details, Text))
         chosen = chosen.where(Event.event_type == event_type, *within(self.connection, window))
-        words = Words()
-        parts = [(a, t, words.codes(*rest or [()])) for a, t, *rest in self.chunks(chosen)]
+        words, size = Words(), METADATA_CHUNK if metadata else CHUNK
+        parts = [
+            (a, t, self.coded(words, *rest or [()])) for a, t, *rest in self.chunks(chosen, size)
+        ]
         actors, times, codes = (stacked([part[n] for part in parts]) for n in range(3))
-        return actors, times, codes, list(words.known)
+        return Details(actors, times, codes, list(words.known))
+
+    def coded(self, words: Words, texts: Sequence[str]) -> Array:
+        """Returns the codes of metadata texts; raises Invalid for more than fits in here."""
+        known = len(words.known)
+        codes = words.codes(texts)
+        if len(words.known) > known:
+            firsts = np.unique(codes, return_index=True)
+            new = firsts[1][firsts[0] >= known].tolist()
+            self.metadata_bytes += sum(len(texts[n]) for n in new)
+        if self.metadata_bytes > MAX_METADATA_BYTES:
+            raise Invalid([FieldError("start", TOO_MUCH)])
+        return codes
 
     def story(self, window: Window) -> Story:
         """Returns the events of all types, sorted by actor, time and type."""
@@ -76,6 +153,7 @@ class Reader:
             Event.actor, microseconds(self.connection, Event.created_at), Event.event_type
         ).where(Event.event_type.in_(self.types(window)), *within(self.connection, window))
         parts = [(a, t, words.codes(kinds)) for a, t, kinds in self.chunks(chosen)]
+        self.deadline.check(3 * sum(len(part[0]) for part in parts))
         actors, times, codes = (stacked([part[n] for part in parts]) for n in range(3))
         types, codes = by_name(words, codes)
         order = np.lexsort((codes, times, actors))
@@ -88,9 +166,14 @@ class Reader:
         within = chosen.where(Count.quarter >= first, Count.quarter <= last, Count.count != 0)
         return sorted(self.connection.scalars(within))
 
-    def chunks(self, chosen: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    def numbers(self, chosen: Select[Any]) -> Array:
+        """Returns a statement's only column."""
+        found = self.connection.scalars(chosen).partitions(CHUNK)
+        return stacked([np.array(some, np.int64) for some in self.deadline.watching(found)])
+
+    def chunks(self, chosen: Select[Any], size: int = CHUNK) -> Iterator[tuple[Any, ...]]:
         """Returns actors and times as arrays, other columns as they are, chunk by chunk."""
-        streamed = {"stream_results": True, "yield_per": CHUNK}
+        streamed = {"stream_results": True, "yield_per": size}
         for rows in self.connection.execute(chosen, execution_options=streamed).partitions():
             self.deadline.check()
             actors, times, *rest = zip(*rows, strict=True)
@@ -102,7 +185,7 @@ def within(connection: Connection, window: Window) -> tuple[ColumnElement[bool],
     return Event.created_at >= start, Event.created_at < end, *unerased(connection)
 
 
-def stacked(parts: Sequence[Any]) -> Array:
+def stacked(parts: Sequence[Array]) -> Array:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 

@@ -34,9 +34,14 @@ def retention(
     spans = [Span(max(each.start, span.start), min(each.end, span.end)) for each in found]
     present = [source.present(cut(each)) for each in spans]
     back = [acted(source, each, types) for each in spans] if types else present
-    people, cohorts = cohorts_of(present, source.present_before(span.start))
+    before = source.present_before(span.start)
+    source.deadline.check(2 * sum(map(len, (before, *present))))
+    people, cohorts = cohorts_of(present, before)
     sizes = np.bincount(cohorts, minlength=len(found) + 1)
-    cells = [returned(people, cohorts, each, len(found) + 1) for each in back]
+    cells = []
+    for each in back:
+        source.deadline.check(len(each))
+        cells.append(returned(people, cohorts, each, len(found) + 1))
     complete = [span.start <= b.start and b.end <= min(span.end, now) for b in found]
     return [
         cohort(bucket, int(sizes[n]), [int(each[n]) for each in cells[n:]], complete[n:])
@@ -47,6 +52,7 @@ def retention(
 def acted(source: Source, span: Span, types: Sequence[str]) -> Array:
     """Returns the different people who did any of the types."""
     frames = [source.frame(each, Window.of(span)) for each in types]
+    source.deadline.check(sum(len(frame.actors) for frame in frames))
     actors = distinct(joined([frame.actors for frame in frames]))
     return actors[actors != 0]
 

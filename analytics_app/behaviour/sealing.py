@@ -15,10 +15,10 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from analytics_app import dialects
 from analytics_app.behaviour import seals
 from analytics_app.behaviour.columns import Cell, sealed
-from analytics_app.behaviour.deadlines import Deadline
 from analytics_app.behaviour.models import DirtyDay, SealedColumn, SealedDay
 from analytics_app.behaviour.packing import DAY_US
 from analytics_app.behaviour.raw import Reader
+from analytics_app.deadlines import Deadline
 from analytics_app.models import Count
 from analytics_app.readers import open_snapshot
 from analytics_app.zones import QUARTERS_A_DAY, microseconds
@@ -137,4 +137,4 @@ def kept(connection: Connection, day: int) -> set[Cell]:
 
 def made(connection: Connection, day: int) -> set[Cell]:
     """Returns the day's columns as its raw events are now."""
-    return set(sealed(Reader(connection, Deadline.after(LONGEST_DAY_SECONDS)), day))
+    return set(sealed(Reader(connection, Deadline(LONGEST_DAY_SECONDS)), day))

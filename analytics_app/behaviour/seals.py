@@ -13,6 +13,7 @@ from analytics_app.behaviour.columns import ACTORS, PRESENT, QUARTERS, TIMES, TY
 from analytics_app.behaviour.frames import NO_TIMES, Column, Frame, Story
 from analytics_app.behaviour.models import DirtyDay, SealedColumn, SealedDay
 from analytics_app.behaviour.packing import Array
+from analytics_app.deadlines import watched_rows
 from analytics_app.models import Bookkeeping
 from analytics_app.zones import QUARTERS_A_DAY, quarter_of
 
@@ -24,7 +25,7 @@ def believable(connection: Connection) -> frozenset[int]:
     dirty = select(DirtyDay.day).where(DirtyDay.day == SealedDay.day)
     first = first_kept(connection)
     chosen = select(SealedDay.day).where(SealedDay.ready, ~dirty.exists(), SealedDay.day >= first)
-    return frozenset(connection.scalars(chosen))
+    return frozenset(day for (day,) in watched_rows(connection, chosen))
 
 
 def first_kept(connection: Connection) -> int:
@@ -48,7 +49,7 @@ def cells(
         SealedColumn.day.between(min(days), max(days)),
     )
     wanted = frozenset(days)
-    for name, day, data in connection.execute(chosen):
+    for name, day, data in watched_rows(connection, chosen):
         if day in wanted:
             found[name][day] = memoryview(data).cast("B")
     return found
@@ -68,7 +69,7 @@ def keys_of(connection: Connection, event_type: str, days: Sequence[int]) -> lis
         SealedColumn.name.startswith("="),
         SealedColumn.day.between(min(days), max(days)),
     )
-    return sorted(name[1:] for name in connection.scalars(chosen.distinct()))
+    return sorted(name[1:] for (name,) in watched_rows(connection, chosen.distinct()))
 
 
 def frames(

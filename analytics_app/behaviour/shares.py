@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from heapq import nsmallest
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from analytics_app.behaviour.frames import Column, Frame
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.values import spelled
+from analytics_app.deadlines import Deadline
 
 
 def share(part: int, whole: int) -> float:
@@ -17,12 +19,18 @@ def share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def spelled_column(column: Column) -> tuple[list[str | None], Array]:
+def spelled_column(column: Column, deadline: Deadline) -> tuple[list[str | None], Array]:
     """Returns the different spelled values and each event's code; None: it has no value."""
-    numbers: dict[str | None, int] = {None: 0}
-    words = [spelled(text) if text else None for text in column.texts]
-    codes = np.array([numbers.setdefault(word, len(numbers)) for word in words], np.int64)
-    return list(numbers), codes[column.codes]
+    values, numbers = spelled_texts(column.texts, deadline)
+    return values, numbers[column.codes]
+
+
+def spelled_texts(texts: Sequence[str], deadline: Deadline) -> tuple[list[str | None], Array]:
+    """Returns the different spelled values and each text's code, 0 and None for ''."""
+    known: dict[str | None, int] = {None: 0}
+    words = (spelled(text) if text else None for text in deadline.watching(texts))
+    codes = np.array([known.setdefault(word, len(known)) for word in words], np.int64)
+    return list(known), codes
 
 
 def marks(frame: Frame, codes: Array, size: int) -> Array:
@@ -46,7 +54,24 @@ def mixed(numbers: Array) -> Array:
         return numbers ^ (numbers >> np.uint64(31))
 
 
-def ranked(names: Sequence[Any], counts: Array) -> list[int]:
-    """Returns the codes of the values that occur, the most frequent first, then by name."""
-    found: list[int] = np.flatnonzero(counts).tolist()
-    return sorted(found, key=lambda n: (-counts[n], names[n] is None, names[n]))
+def ranked(names: Sequence[Any], counts: Array, most: int, deadline: Deadline) -> list[int]:
+    """Returns the codes of the most frequent values, the most frequent first, then by name."""
+    codes = deadline.watching(candidates(counts, most))
+    return nsmallest(most, codes, key=lambda n: (-counts[n], names[n] is None, names[n]))
+
+
+def candidates(counts: Array, most: int) -> list[int]:
+    """Returns the codes that occur, without those too rare to be among so many."""
+    kept = np.flatnonzero(counts)
+    if len(kept) > most:
+        least = np.partition(counts[kept], -most)[-most]
+        kept = kept[counts[kept] >= least]
+    found: list[int] = kept.tolist()
+    return found
+
+
+def grouped(codes: Array, leading: Sequence[int], size: int) -> Array:
+    """Returns each event's group: the place of its code among the leading ones, or after them."""
+    places = np.full(size, len(leading), np.int64)
+    places[list(leading)] = np.arange(len(leading))
+    return places[codes]

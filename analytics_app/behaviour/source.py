@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
+from heapq import nsmallest
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from analytics_app.behaviour import seals
 from analytics_app.behaviour.columns import HALF, day_window
-from analytics_app.behaviour.deadlines import Deadline
 from analytics_app.behaviour.frames import (
     Frame,
     Story,
@@ -23,11 +24,13 @@ from analytics_app.behaviour.frames import (
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.raw import Reader, within
 from analytics_app.behaviour.sets import distinct
+from analytics_app.deadlines import Deadline
 from analytics_app.models import Event, Presence
 from analytics_app.spans import Cut, Span, cut
 from analytics_app.zones import QUARTERS_A_DAY, quarter_start
 
 LOWER = (1 << HALF) - 1
+KEYS_AT_ONCE = 32
 
 
 class Source:
@@ -56,7 +59,12 @@ class Source:
 
     def frame(self, event_type: str, window: Window, keys: Sequence[str] = ()) -> Frame:
         """Returns the events of a type within the window, in no order."""
-        return joined_frames(list(self.frames(event_type, window, keys)), keys)
+        parts, rows = [], 0
+        for part in self.frames(event_type, window, keys):
+            parts.append(part)
+            rows += len(part.actors)
+            self.deadline.check(rows)
+        return joined_frames(parts, keys, self.deadline)
 
     def frames(self, event_type: str, window: Window, keys: Sequence[str]) -> Iterator[Frame]:
         wide: Iterable[int] = ()
@@ -77,20 +85,46 @@ class Source:
         for day, story in seals.stories(self.connection, days, exact):
             self.deadline.check()
             found[day_window(day).start] = story if window.covers(day) else story.within(window)
-        story = joined_stories([found[start] for start in sorted(found)], timed=timed)
+        story = joined_stories(
+            [found[start] for start in sorted(found)], self.deadline, timed=timed
+        )
         return story.where(story.actors != 0)
 
     def types(self, window: Window) -> list[str]:
         """Returns the types of which there may be events in the window."""
         return self.raw.types(window)
 
-    def keys(self, event_type: str, window: Window) -> list[str]:
-        """Returns the properties that events of a type may have."""
+    def keys(self, event_type: str, window: Window, most: int) -> list[str]:
+        """Returns the properties that events of a type may have, the most frequent if too many."""
         days, _ = self.split(window)
         wide = seals.wide_days(self.connection, event_type, days)
         days, pieces = self.split(window, wide)
-        found = set(seals.keys_of(self.connection, event_type, days))
-        return sorted(found.union(*(self.raw.keys(event_type, piece) for piece in pieces)))
+        counts: Counter[str] = Counter()
+        for piece in pieces:
+            counts.update(self.raw.key_counts(event_type, piece))
+        sealed = seals.keys_of(self.connection, event_type, days)
+        if len(counts.keys() | set(sealed)) > most:
+            counts.update(self.sealed_counts(event_type, window, days, sealed))
+        else:
+            counts.update(dict.fromkeys(sealed, 1))
+        return nsmallest(most, self.deadline.watching(counts), key=lambda k: (-counts[k], k))
+
+    def sealed_counts(
+        self, event_type: str, window: Window, days: Sequence[int], keys: Sequence[str]
+    ) -> Counter[str]:
+        """Returns how many events of a type have each property on sealed days."""
+        counts: Counter[str] = Counter()
+        for some in batches(keys, KEYS_AT_ONCE):
+            for day, frame in seals.frames(self.connection, event_type, days, some):
+                self.deadline.check()
+                inside = frame if window.covers(day) else frame.within(window)
+                for key, column in inside.columns.items():
+                    counts[key] += int(np.count_nonzero(column.codes))
+        return counts
+
+    def forget(self) -> None:
+        """Lets go of what was read of raw events."""
+        self.raw.forget()
 
     def present(self, cut: Cut) -> Array:
         """Returns the different actors who did anything in a span, in order."""
@@ -99,7 +133,8 @@ class Source:
             chosen = select(Event.actor).where(
                 *within(self.connection, Window.of(end)), Event.actor != 0
             )
-            parts.append(np.array(self.connection.scalars(chosen.distinct()).all(), np.int64))
+            parts.append(self.raw.numbers(chosen.distinct()))
+        self.deadline.check(sum(map(len, parts)))
         return distinct(joined(parts))
 
     def present_by_quarter(self, first: int, last: int) -> Iterator[Array]:
@@ -122,9 +157,7 @@ class Source:
                 yield self.present_raw(Presence.day == day, seen)
 
     def present_raw(self, *conditions: ColumnElement[bool]) -> Array:
-        self.deadline.check()
-        chosen = select(Presence.actor).where(*conditions).distinct()
-        return np.array(self.connection.scalars(chosen).all(), np.int64)
+        return self.raw.numbers(select(Presence.actor).where(*conditions).distinct())
 
     def present_before(self, moment: datetime) -> Array:
         """Returns the different actors who did anything before the moment."""
@@ -147,6 +180,12 @@ def wanted(day: int, first: int, last: int) -> tuple[int, int] | None:
 
 def masked(bits: tuple[Array, Array], mask: tuple[int, int]) -> Array:
     return ((bits[0] & mask[0]) | (bits[1] & mask[1])) != 0
+
+
+def batches(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Returns the keys in groups of at most so many."""
+    for start in range(0, len(keys), size):
+        yield keys[start : start + size]
 
 
 def runs(days: Sequence[int]) -> list[list[int]]:

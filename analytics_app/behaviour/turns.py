@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from analytics_app.behaviour.deadlines import Deadline
+from analytics_app.deadlines import Deadline
 from chassis.errors import Unavailable
 
 BUSY = 0.25  # of the time, under way to the database with events
@@ -43,8 +43,7 @@ class Turns:
             self.lock.release()
 
     def wait(self, deadline: Deadline) -> None:
-        left = deadline.at - time.monotonic()
-        if not self.lock.acquire(timeout=max(0.0, left)):
+        if not self.lock.acquire(timeout=deadline.left):
             raise Unavailable(TOO_BUSY, retry_after=5)
         if self.free_at > deadline.at:
             self.lock.release()

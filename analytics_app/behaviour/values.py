@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -13,13 +14,16 @@ LARGEST_NUMBER = 1e300
 KINDS = {'"': "string", "{": "object", "[": "list", "t": "boolean", "f": "boolean"}
 
 
-def properties(metadata: str) -> dict[str, str]:
-    """Returns the JSON text of each top-level value; null is none, longer keys are left out."""
+def properties(metadata: str, keys: Iterable[str] | None = None) -> dict[str, str]:
+    """Returns the JSON text of each top-level value, or of those with these keys.
+
+    null is no value, and longer keys are left out.
+    """
     found: dict[str, Any] = from_json(metadata)
     return {
         key: to_json(value).decode()
-        for key, value in found.items()
-        if value is not None and len(key) <= LONGEST_KEY
+        for key in (found if keys is None else keys)
+        if (value := found.get(key)) is not None and len(key) <= LONGEST_KEY
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -433,6 +433,17 @@ def partition_health(connection: Connection) -> tuple[int, float]:
 def hurry(connection: Any, *_: Any) -> None:
     """Gives a connection that is lent anew its usual patience."""
     vars(connection).pop("patience", None)
+
+
+@contextlib.contextmanager
+def bounded(connection: Connection, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Ends statements that run when it is over."""
+    raw: Any = connection.connection.driver_connection
+    raw.is_over = is_over
+    try:
+        yield
+    finally:
+        del raw.is_over
 
 
 def unhurried(connection: Connection) -> None:

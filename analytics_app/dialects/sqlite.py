@@ -6,7 +6,7 @@ import contextlib
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -36,6 +36,7 @@ from chassis.database import transaction
 
 NEEDS_A_TYPE = False
 SLOTS = 1
+STEPS_A_LOOK = 20_000  # of SQLite's machine: some milliseconds at most
 KEPT_SLOT = 0
 
 INSERT = """
@@ -299,6 +300,17 @@ def partition_health(_connection: Connection) -> tuple[int, float]:
 
 def hurry(_connection: Any, *_: Any) -> None:
     """Does nothing: statements here wait for locks alone, and no longer than is set."""
+
+
+@contextlib.contextmanager
+def bounded(connection: Connection, is_over: Callable[[], bool]) -> Iterator[None]:
+    """Ends statements that run when it is over."""
+    raw: Any = connection.connection.driver_connection
+    raw.set_progress_handler(is_over, STEPS_A_LOOK)
+    try:
+        yield
+    finally:
+        raw.set_progress_handler(None, 0)
 
 
 def unhurried(_connection: Connection) -> None:

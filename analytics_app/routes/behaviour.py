@@ -11,7 +11,6 @@ from flask import Blueprint
 
 from analytics_app.behaviour import funnels
 from analytics_app.behaviour.breakdown import breakdown
-from analytics_app.behaviour.deadlines import Deadline
 from analytics_app.behaviour.durations import seconds_of
 from analytics_app.behaviour.frames import Window
 from analytics_app.behaviour.paths import paths
@@ -57,8 +56,8 @@ def opened(since: datetime | None) -> Iterator[tuple[Source, Snapshot]]:
 
     Raises Invalid where it needs raw events that retention has dropped.
     """
-    deadline = Deadline.after(services().settings.report_timeout_ms / 1000)
-    with services().turns.turn(deadline), services().readers.snapshot() as snapshot:
+    deadline = services().deadline()
+    with services().turns.turn(deadline), services().readers.snapshot(deadline) as snapshot:
         if since is not None:
             Rollups(snapshot.connection).need_raw(since)
         yield Source(snapshot.connection, deadline), snapshot

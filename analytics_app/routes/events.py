@@ -166,5 +166,5 @@ def filter_of(query: UserEventsQuery, actor: int | None, metadata: dict[str, str
 
 
 def page(query: PageQuery, wanted: Filter) -> dict[str, Any]:
-    with services().readers.snapshot() as snapshot:
+    with services().readers.snapshot(services().deadline()) as snapshot:
         return listing.page(snapshot, wanted, query)

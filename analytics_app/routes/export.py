@@ -53,7 +53,7 @@ def stream(wanted: Filter, kind: export.Format) -> Iterator[bytes]:
         raise Unavailable("Two exports are running already.", retry_after=10)
     try:
         note(wanted, kind)
-        with services().readers.snapshot() as snapshot:
+        with services().readers.snapshot(services().deadline()) as snapshot:
             yield from export.chunks(snapshot, wanted, kind)
     finally:
         running.release()

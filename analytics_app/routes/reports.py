@@ -48,7 +48,7 @@ def summary(query: SummaryQuery) -> dict[str, Any]:
     """
     now = datetime.now(UTC)
     span = range_of(query, now)
-    with services().readers.snapshot() as snapshot:
+    with services().readers.snapshot(services().deadline()) as snapshot:
         return reports.summary(
             snapshot, span, now, limits(), compare=query.compare is not None, fields=query.fields
         )
@@ -64,7 +64,7 @@ def timeseries(query: SeriesQuery) -> dict[str, Any]:
     """
     now = datetime.now(UTC)
     span = range_of(query, now, USUAL_DAYS[query.interval])
-    with services().readers.snapshot() as snapshot:
+    with services().readers.snapshot(services().deadline()) as snapshot:
         return reports.series(
             snapshot, span, query.interval, query.event_type, now, limits(), query.fields
         )
@@ -76,7 +76,7 @@ def timeseries(query: SeriesQuery) -> dict[str, Any]:
 def live_now() -> dict[str, Any]:
     """Show the last 30 minutes by minute, who is active, and the newest events to analysts."""
     now = datetime.now(UTC)
-    with services().readers.snapshot() as snapshot:
+    with services().readers.snapshot(services().deadline()) as snapshot:
         return live.live(snapshot, now, with_events=caller().may("events:read"))
 
 
@@ -91,6 +91,6 @@ def by_type(query: ByTypeQuery) -> dict[str, Any]:
     now = datetime.now(UTC)
     bounded = query.start or query.end
     span = range_of(query, now) if bounded else None
-    with services().readers.snapshot() as snapshot:
+    with services().readers.snapshot(services().deadline()) as snapshot:
         whole = Span(span.start, span.end) if span else None
         return reports.by_type(snapshot, whole, query.event_type, limits())

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import random
+import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from analytics_app.behaviour import properties
+from analytics_app.behaviour.sealing import seal_due
+from analytics_app.models import db
 from tests.unit.analytics.conftest import Api
 from tests.unit.analytics_behaviour.agreement import ZONES, all_agree
 from tests.unit.analytics_behaviour.histories import START, History
@@ -21,3 +26,25 @@ def test_reports_on_raw_events_agree_with_the_reference(admin: Api, seed: int, z
 
 def test_reports_on_no_events_are_empty_and_not_errors(admin: Api) -> None:
     all_agree(admin, [], START, "UTC")
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_of_too_many_keys_the_most_frequent_are_listed(
+    admin: Api, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    monkeypatch.setattr(properties, "MAX_LISTED_KEYS", 3)
+    for day, keys in enumerate(["abz", "byz", "cz", "dyz", "ez"]):
+        for key in keys:
+            at = (START + timedelta(days=day, hours=(ord(key) - 97) % 24)).isoformat()
+            admin.send({"event_type": "x", "created_at": at, "event_id": str(uuid.uuid4()),
+                        "metadata": {key: 1}})  # fmt: skip
+    if sealed:
+        assert len(list(seal_due(db, datetime.now(UTC)))) == 5
+    found = admin.get("/analytics/properties", start="2026-03-20", end="2026-03-24T00:00:00Z")
+    assert [(each["key"], each["count"]) for each in found["items"]] == [
+        ("z", 4),
+        ("b", 2),
+        ("y", 2),
+    ]
+    found = admin.get("/analytics/properties", start="2026-03-20T01:00:00Z", end="2026-03-22")
+    assert [each["key"] for each in found["items"]] == ["b", "z", "y"]

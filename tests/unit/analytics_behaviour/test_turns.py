@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from analytics_app.behaviour.deadlines import Deadline
 from analytics_app.behaviour.turns import SHARE, Turns
+from analytics_app.deadlines import Deadline
 from analytics_app.writers import Busyness
 from chassis.errors import Unavailable
 
@@ -24,7 +24,7 @@ def test_without_events_reports_run_side_by_side() -> None:
     both = threading.Barrier(2, timeout=5)
 
     def report() -> None:
-        with turns.turn(Deadline.after(5)):
+        with turns.turn(Deadline(5)):
             both.wait()
 
     threads = [threading.Thread(target=report) for _ in range(2)]
@@ -37,29 +37,29 @@ def test_without_events_reports_run_side_by_side() -> None:
 
 def test_under_pressure_a_report_begins_when_the_one_before_has_paid_for_itself() -> None:
     turns = Turns(lambda: 1.0)
-    with turns.turn(Deadline.after(5)):
+    with turns.turn(Deadline(5)):
         compute(0.02)
     ended = time.monotonic()
-    with turns.turn(Deadline.after(5)):
+    with turns.turn(Deadline(5)):
         assert time.monotonic() - ended >= 0.02 * (1 / SHARE - 1) * 0.95
 
 
 def test_one_that_cannot_begin_in_time_is_told_so_at_once() -> None:
     turns = Turns(lambda: 1.0)
-    with turns.turn(Deadline.after(5)):
+    with turns.turn(Deadline(5)):
         compute(0.05)
-    with pytest.raises(Unavailable, match="many events"), turns.turn(Deadline.after(0.1)):
+    with pytest.raises(Unavailable, match="many events"), turns.turn(Deadline(0.1)):
         pass
-    with turns.turn(Deadline.after(5)):  # and leaves the turn to the next
+    with turns.turn(Deadline(5)):  # and leaves the turn to the next
         pass
 
 
 def test_a_report_behind_another_waits_no_longer_than_its_deadline() -> None:
     turns = Turns(lambda: 1.0)
     with (
-        turns.turn(Deadline.after(5)),
+        turns.turn(Deadline(5)),
         pytest.raises(Unavailable),
-        turns.turn(Deadline.after(0.05)),
+        turns.turn(Deadline(0.05)),
     ):
         pass
 
