@@ -10,13 +10,16 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import requests
 
-from tests.integration.users_service import PASSWORD, Api, users_stack
+from chassis.revocation import digest
+from tests.integration.users_service import PASSWORD, Api, at_once, users_stack
 from tests.servers import wait_until
 from tests.stack import Stack
 
@@ -234,3 +237,24 @@ def test_while_the_list_can_not_be_had(stack: Stack, root: Person) -> None:
         stack.start("users")
     wait_until("the list", lambda: one.statuses(usual) <= {200, 201}, BOUND_SECONDS)
     assert ended.statuses(READS) == {401}
+
+
+def test_no_token_slips_between_a_change_and_its_second(stack: Stack, root: Person) -> None:
+    """Refreshes and changes of the role at once: a token that says more than is so is listed."""
+    one = Person(stack, root)
+    for role in ("viewer", "admin") * 8:
+        refreshes = [partial(one.users.refresh, one.tokens["refresh_token"]) for _ in range(3)]
+        *answers, _ = at_once([*refreshes, partial(root.change, one, role=role)])
+        answers = [each.json() for each in answers if each.status_code == 200]
+        before = {
+            each["sid_sha256"]: datetime.fromisoformat(each["issued_before"]).timestamp()
+            for each in requests.get(f"{stack.users_url}/.well-known/revoked", timeout=10).json()[
+                "sessions"
+            ]
+            if each["issued_before"]
+        }
+        for tokens in answers:
+            claims = jwt.decode(tokens["access_token"], options={"verify_signature": False})
+            holds = claims["iat"] >= before[digest(claims["sid"])]
+            assert holds == (claims["role"] == role)
+        one.tokens = answers[0]
