@@ -28,6 +28,7 @@ INTERVAL_SECONDS = 1.0
 TIMEOUT_SECONDS = (0.5, 1.0)  # to connect, to hear something
 FIRST_WAIT_SECONDS = 2.0
 MAX_AGE_SECONDS = 10.0
+OTHERS, NEVER = "", "1970-01-01T00:00:00Z"  # what holds for sessions that aren't listed
 log = get_logger(__name__)
 
 
@@ -59,10 +60,11 @@ class RevocationList:
 
     def revokes(self, session_id: str, issued_at: int) -> bool:
         """Whether a token of the session, issued at that Unix second, no longer holds."""
-        return issued_at < self.current().get(digest(session_id), 0)
+        revoked = self.current()
+        return issued_at < max(revoked[OTHERS], revoked.get(digest(session_id), 0))
 
     def current(self) -> dict[str, float]:
-        """Returns the second before which the tokens of each listed session are revoked."""
+        """Returns the second before which the tokens of each session are revoked."""
         self.follow()
         if self.revoked is None:
             self.tried.wait(FIRST_WAIT_SECONDS)
@@ -118,7 +120,9 @@ def seconds_by_digest(answer: requests.Response) -> dict[str, float]:
     """Returns the second before which each session's tokens are revoked; raises ValueError."""
     if answer.status_code != 200:
         raise ValueError(f"HTTP {answer.status_code}")
-    return {each["sid_sha256"]: second(each["issued_before"]) for each in answer.json()["sessions"]}
+    found = answer.json()
+    seconds = {each["sid_sha256"]: second(each["issued_before"]) for each in found["sessions"]}
+    return {**seconds, OTHERS: second(found["issued_before"] or NEVER)}
 
 
 def second(issued_before: str | None) -> float:

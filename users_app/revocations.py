@@ -20,6 +20,7 @@ from users_app.parts import parts
 
 # Beyond a token's life: what clocks may differ by, at its issue and at its check.
 SLACK = timedelta(minutes=1)
+MAX_LISTED = 10_000
 
 
 def revoke(session_ids: Iterable[int]) -> None:
@@ -68,10 +69,18 @@ def issue_second(session_id: int) -> int:
     return max(int(clock.database_now(db.session).timestamp()), db.session.scalar(wanted) or 0)
 
 
-def in_force() -> list[Revocation]:
-    """Returns what unexpired tokens must be checked against, in a lasting order."""
+def in_force() -> tuple[list[Revocation], int | None]:
+    """Returns what unexpired tokens must be checked against, the newest first.
+
+    Beyond MAX_LISTED, a second stands for all others: every token issued before it is refused,
+    and its client refreshes once.
+    """
     query = select(Revocation).where(Revocation.kept_until > clock.database_now(db.session))
-    return list(db.session.scalars(query.order_by(Revocation.digest)))
+    newest = query.order_by(Revocation.kept_until.desc(), Revocation.digest)
+    found = list(db.session.scalars(newest.limit(MAX_LISTED + 1)))
+    if len(found) <= MAX_LISTED:
+        return found, None
+    return found[:MAX_LISTED], int((found[MAX_LISTED].kept_until - kept()).timestamp()) + 1
 
 
 def remove_expired() -> int:

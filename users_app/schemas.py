@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from chassis.pagination import PageQuery
 from chassis.schema import Id, Model, Query, Timestamp
-from users_app import names, passwords
+from users_app import names, passwords, revocations
 
 Role = Literal["viewer", "analyst", "admin"]
 
@@ -107,9 +107,14 @@ class RevokedSession(Model):
 
 
 class RevokedSessions(Model):
-    """Whatever an unexpired access token must be checked against."""
+    """Whatever an unexpired access token must be checked against.
 
-    sessions: list[RevokedSession]
+    Usually `issued_before` is null. Where more than 10,000 sessions ended, it stands for those
+    that are not listed: no token with an `iat` before it holds.
+    """
+
+    issued_before: Timestamp | None
+    sessions: list[RevokedSession] = Field(max_length=revocations.MAX_LISTED)
 
 
 class SignOut(Model):

@@ -34,11 +34,13 @@ def revoked() -> schemas.RevokedSessions:
     For services that verify tokens by the public keys: ask every second or so. A session is
     listed for ACCESS_TOKEN_MINUTES + 1 minutes; then none of its revoked tokens is left.
     """
+    listed, others_before = revocations.in_force()
     return schemas.RevokedSessions(
+        issued_before=moment(others_before),
         sessions=[
             schemas.RevokedSession(sid_sha256=each.digest, issued_before=moment(each.issued_before))
-            for each in revocations.in_force()
-        ]
+            for each in listed
+        ],
     )
 
 

@@ -28,6 +28,7 @@ class Publisher:
     def __init__(self) -> None:
         self.status = 200
         self.revoked: dict[str, str | None] = {}
+        self.others: str | None = None
         self.body: bytes | None = None
         self.seen: list[dict[str, str]] = []
         self.followers: list[RevocationList] = []
@@ -60,7 +61,7 @@ class Publisher:
             {"sid_sha256": digest(sid), "issued_before": before}
             for sid, before in self.revoked.items()
         ]
-        return json.dumps({"sessions": named}).encode()
+        return json.dumps({"issued_before": self.others, "sessions": named}).encode()
 
 
 @pytest.fixture
@@ -85,6 +86,15 @@ def test_a_session_is_revoked_for_good_or_up_to_a_second(publisher: Publisher) -
     assert found.revokes("2", SECOND - 1)
     assert not found.revokes("2", SECOND)
     assert not found.revokes("3", 0)
+
+
+def test_where_not_all_are_listed_a_second_stands_for_the_others(publisher: Publisher) -> None:
+    publisher.revoked, publisher.others = {"1": None, "2": "2026-01-01T00:00:00Z"}, OF_SECOND
+    found = followed(publisher)
+    assert found.revokes("1", SECOND)
+    for each in ("2", "3"):
+        assert found.revokes(each, SECOND - 1)
+        assert not found.revokes(each, SECOND)
 
 
 def test_what_ends_later_is_heard_of_and_what_is_over_forgotten(publisher: Publisher) -> None:

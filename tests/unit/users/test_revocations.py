@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 
 from chassis.revocation import digest
 from tests.unit.users.conftest import PASSWORD, MakeApp, Person
-from users_app import resets
+from users_app import resets, revocations
 from users_app.models import Revocation, Session, db
 from users_app.relay import housekeeping
 
@@ -186,6 +186,23 @@ def test_an_unchanged_list_is_a_304(ada: Person) -> None:
     ada.tokens = ada.sign_in().get_json()
     ada.call("POST", "/logout")
     assert ada.client.get("/.well-known/revoked", headers=again).status_code == 200
+
+
+def test_a_second_stands_for_more_than_the_list_may_hold(
+    admin: Person, ada: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [ada.sign_in().get_json() for _ in range(3)]
+    monkeypatch.setattr(revocations, "MAX_LISTED", 2)
+    for each in (*others, ada.tokens):
+        bearer = {"Authorization": f"Bearer {each['access_token']}"}
+        assert ada.client.post("/logout", headers=bearer).status_code == 204
+        time.sleep(0.001)
+    found = ada.client.get("/.well-known/revoked").get_json()
+    assert [each["sid_sha256"] for each in found["sessions"]] == [
+        name(ada.tokens), name(others[2])
+    ]  # fmt: skip
+    before = datetime.fromisoformat(found["issued_before"]).timestamp()
+    assert all(claims(each)["iat"] < before <= time.time() + 1 for each in others)
 
 
 def test_no_limit_stands_between_the_services(make_app: MakeApp) -> None:
