@@ -20,6 +20,7 @@ def record(action: str, account_id: int | None, origin: Origin, **details: Any) 
             actor_id=origin.actor_id,
             account_id=account_id,
             address=origin.address,
+            user_agent=origin.user_agent or None,
             request_id=origin.request_id,
             details=details,
         )

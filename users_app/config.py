@@ -37,6 +37,10 @@ class UsersSettings(Settings):
     access_token_minutes: int = Field(15, ge=1, le=1440)
     refresh_token_days: int = Field(30, ge=1, le=400)
 
+    sessions_per_account: int = Field(
+        100, ge=1, description="a further one ends the one unused longest"
+    )
+
     registration: Literal["open", "invite", "closed"] = "invite"
     first_account_is_admin: bool = False
     registrations_per_minute: int = Field(60, ge=0, description="0 switches the limit off")

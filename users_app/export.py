@@ -87,6 +87,7 @@ def shown_entry(entry: AuditEntry) -> dict[str, Any]:
         "actor_id": entry.actor_id,
         "account_id": entry.account_id,
         "address": entry.address,
+        "user_agent": entry.user_agent,
         "details": entry.details,
     }
 

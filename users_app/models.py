@@ -217,5 +217,6 @@ class AuditEntry(Base):
     actor_id: Mapped[int | None] = mapped_column(BigId, index=True)
     account_id: Mapped[int | None] = mapped_column(BigId, index=True)
     address: Mapped[str] = mapped_column(String(45))
+    user_agent: Mapped[str | None] = mapped_column(String(200))
     request_id: Mapped[str | None] = mapped_column(String(64))
     details: Mapped[dict[str, Any]] = mapped_column(JSON)

@@ -124,7 +124,7 @@ class SignOut(Model):
 
 
 class ProfileChange(Model):
-    """What to change of one's own account; a change of email needs `current_password`."""
+    """What to change of one's own account; a new email or username needs `current_password`."""
 
     email: Email = Field(default_factory=str)
     username: Username = Field(default_factory=str)
@@ -272,5 +272,6 @@ class AuditAnswer(Model):
     account_id: int | None
     account_username: str | None
     address: str
+    user_agent: str | None
     request_id: str | None
     details: dict[str, Any]

@@ -61,7 +61,16 @@ def open_session(account: User, origin: Origin) -> Grant:
     )
     db.session.add(session)
     db.session.flush()
+    end_surplus(account.id)
     return grant(account, session)
+
+
+def end_surplus(user_id: int) -> None:
+    """Ends the sessions unused longest, beyond as many as one account may have."""
+    newest = select(Session.id).where(Session.user_id == user_id, *living())
+    newest = newest.order_by(Session.last_used_at.desc(), Session.id.desc())
+    kept = newest.limit(parts().settings.sessions_per_account)
+    end(locked(user_id, Session.id.not_in(kept)))
 
 
 def grant(account: User, session: Session) -> Grant:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
 from chassis.errors import Unauthenticated
-from users_app import names, outbox, throttle
+from users_app import audit, names, outbox, throttle
 from users_app.models import User, db
 from users_app.origin import Origin
 from users_app.parts import parts
 from users_app.sessions import Grant, open_session
+from users_app.throttle import Failures
 
 NOBODY = 0
 
@@ -37,11 +38,12 @@ def sign_in(identifier: str, password: str, origin: Origin) -> Grant:
     matches = parts().hasher.matches(known.hashed_password, password, origin.address)
     better_hash = rehashed(known, password, origin) if matches else None
     with transaction(db.session):
-        allowed = throttle.count_attempt(subject(known, identifier), origin.address)
+        failures = throttle.count_attempt(subject(known, identifier), origin.address)
         account = locked_account(known)
-        if reason := refusal(account, known, matches=matches, allowed=allowed):
+        if reason := refusal(account, known, matches=matches, allowed=failures.allowed):
             grant = None
             tell_of_failure(account, reason)
+            audit_failure("sign_in_failed", known.user_id, reason, failures, origin)
         else:
             throttle.forgive(subject(known, identifier), origin.address)
             grant = admit(account, better_hash, origin)  # type: ignore[arg-type]
@@ -102,10 +104,22 @@ def tell_of_failure(account: User | None, reason: str) -> None:
     undone.rollback()
 
 
+def audit_failure(
+    action: str, account_id: int, reason: str, failures: Failures, origin: Origin
+) -> None:
+    """Adds entries no faster than the throttle lets failures in; what was typed isn't in them."""
+    if failures.audited:
+        reason = reason if account_id != NOBODY else "unknown_account"
+        audit.record(action, account_id or None, origin, reason=reason)
+    if failures.ends_here:
+        audit.record("address_throttled", None, origin, failures=failures.of_address)
+
+
 def admit(account: User, better_hash: str | None, origin: Origin) -> Grant:
     if better_hash:
         account.hashed_password = better_hash
     outbox.put_event("user_logged_in", account.id, method="password")
+    audit.record("signed_in", account.id, replace(origin, actor_id=account.id), method="password")
     return open_session(account, origin)
 
 
@@ -125,7 +139,10 @@ def confirmed(account_id: int, password: str, origin: Origin) -> bool:
     db.session.rollback()
     matches = parts().hasher.matches(stored, password, origin.address)
     with transaction(db.session):
-        allowed = throttle.count_attempt(f"account {account_id}", origin.address)
-        if matches and allowed:
+        failures = throttle.count_attempt(f"account {account_id}", origin.address)
+        if right := matches and failures.allowed:
             throttle.forgive(f"account {account_id}", origin.address)
-    return matches and allowed
+        else:
+            reason = "wrong_password" if failures.allowed else "locked"
+            audit_failure("password_refused", account_id, reason, failures, origin)
+    return right

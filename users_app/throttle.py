@@ -6,6 +6,7 @@ locked out of it, while its owner, coming from elsewhere, is not.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import case, delete, select, update
@@ -36,14 +37,37 @@ def refuse_hammering(address: str) -> None:
         )
 
 
-def count_attempt(subject: str, address: str) -> bool:
-    """Counts an attempt as failed; whether its outcome may still be believed.
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failures in the window, of an account from an address and of the address on all."""
+
+    of_pair: int
+    of_address: int
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the attempt's outcome may still be believed."""
+        return self.of_pair <= FAILURES_PER_ACCOUNT
+
+    @property
+    def audited(self) -> bool:
+        """Whether it belongs in the audit trail: of those that were refused, the first does."""
+        return self.of_pair <= FAILURES_PER_ACCOUNT + 1
+
+    @property
+    def ends_here(self) -> bool:
+        """Whether it is the last one that the address has."""
+        return self.of_address == parts().settings.sign_in_failures_per_address
+
+
+def count_attempt(subject: str, address: str) -> Failures:
+    """Counts an attempt as failed; returns the failures, this one included.
 
     Call it in the transaction that judges the attempt: parallel guesses queue on the row,
     so none of them slips in over the limit.
     """
-    add_failure(address_key(address))
-    return add_failure(pair_key(subject, address)) <= FAILURES_PER_ACCOUNT
+    of_address = add_failure(address_key(address))
+    return Failures(add_failure(pair_key(subject, address)), of_address)
 
 
 def forgive(subject: str, address: str) -> None:

@@ -57,11 +57,17 @@ def done(what: str) -> ResponseReturnValue:
 @routes.post("/profile")
 @signed_in
 def change_profile() -> ResponseReturnValue:
-    """Saves name, username and email; a new email needs the password."""
+    """Saves what differs of name, username and email; the last two need the password."""
     values = {
         name: request.form.get(name, "").strip() for name in ("full_name", "username", "email")
     }
-    changes: dict[str, Any] = {**values, "full_name": values["full_name"] or None}
+    me = users().me()
+    # What is stored may be older than today's rules: only what changes has to keep them.
+    changes: dict[str, Any] = {
+        name: value for name, value in values.items() if value != (me[name] or "")
+    }
+    if changes.get("full_name") == "":
+        changes["full_name"] = None
     if password := request.form.get("current_password"):
         changes["current_password"] = password
     try:

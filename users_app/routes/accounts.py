@@ -16,6 +16,7 @@ from chassis.pagination import decode_cursor
 from users_app import schemas
 from users_app.accounts import change, find
 from users_app.accounts import register as registration
+from users_app.models import User
 from users_app.origin import origin
 from users_app.routes.shapes import page
 
@@ -83,7 +84,7 @@ def account(user_id: int) -> schemas.Account:
 def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account:
     """Change an account: one's own profile, or as an admin anything of any.
 
-    One's own email needs `current_password`, an admin's too.
+    One's own email and username need `current_password`, an admin's too.
     """
     refuse_guarded(body)
     return changed(user_id, body)
@@ -110,9 +111,15 @@ def changed(user_id: int, body: schemas.ProfileChange) -> schemas.Account:
     """Returns the account after the change that its owner or an admin asked for."""
     changes = body.changes()
     own = caller().user_id == user_id
-    if own and "email" in changes and changes["email"] != find.account(user_id).email:
+    if own and renames(find.account(user_id), changes):
         change.require_password(user_id, body.current_password, origin())
     return shown(change.change_account(user_id, changes, origin()))
+
+
+def renames(account: User, changes: dict[str, Any]) -> bool:
+    """Whether a name to sign in with becomes another one."""
+    present = {"email": account.email, "username": account.username}
+    return any(changes.get(field, value) != value for field, value in present.items())
 
 
 def refuse_guarded(body: schemas.AccountChange) -> None:

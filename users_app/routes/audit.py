@@ -18,7 +18,7 @@ routes = Blueprint("audit", __name__)
 @api(query=schemas.AuditQuery, answers={200: schemas.Page})
 @requires("accounts:manage")
 def entries(query: schemas.AuditQuery) -> schemas.Page:
-    """Read who did what to which account, newest first."""
+    """Read who did what to which account, sign-ins too, newest first."""
     before = decode_cursor(query.cursor, int)[0] if query.cursor else None
     where = {"action": query.action, "actor_id": query.actor_id, "account_id": query.account_id}
     found = audit.entries_before(before, query.limit + 1, **where)
@@ -36,6 +36,7 @@ def shown(entry: AuditEntry, usernames: dict[int, str]) -> schemas.AuditAnswer:
         account_id=entry.account_id,
         account_username=usernames.get(entry.account_id or 0),
         address=entry.address,
+        user_agent=entry.user_agent,
         request_id=entry.request_id,
         details=entry.details,
     )

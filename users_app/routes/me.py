@@ -46,7 +46,7 @@ def me() -> schemas.Account:
 @api(body=schemas.ProfileChange, answers={200: schemas.Account}, errors=(Conflict,))
 @signed_in
 def change_me(body: schemas.ProfileChange) -> schemas.Account:
-    """Change one's own profile; a change of email needs `current_password`."""
+    """Change one's own profile; a change of email or username needs `current_password`."""
     return changed(my_id(), body)
 
 

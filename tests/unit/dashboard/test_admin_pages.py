@@ -167,6 +167,9 @@ def test_the_audit_page_says_who_did_what(platform: Platform) -> None:
     text = text_of(admin.get(f"/audit?action=role_changed&account_id={ada.id}"))
     assert re.search(r"root role changed ada", text)
     assert "Nothing matches" in text_of(admin.get("/audit?action=nothing"))
+    signed_in = text_of(admin.get(f"/audit?action=signed_in&account_id={ada.id}"))
+    assert "signed in" in signed_in
+    assert "method password" in signed_in
 
 
 def test_the_first_run_card_gives_a_key_and_goes_when_an_event_arrives(

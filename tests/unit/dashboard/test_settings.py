@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.unit.dashboard.conftest import PASSWORD, Platform, text_of
 
 NEXT = "another battery staple"
@@ -16,13 +18,20 @@ def test_the_profile_is_saved_and_the_frame_shows_the_new_name(platform: Platfor
     assert "Ada Lovelace" in text_of(ada.get("/"))
 
 
-def test_a_new_email_needs_the_password(platform: Platform) -> None:
+@pytest.mark.parametrize("new", [{"email": "new@example.com"}, {"username": "countess"}])
+def test_a_new_email_or_username_needs_the_password(
+    platform: Platform, new: dict[str, str]
+) -> None:
     ada = platform.person("ada")
-    form = {"full_name": "", "username": "ada", "email": "new@example.com"}
-    refused = ada.submit("/settings/profile", form, page="/settings")
-    assert refused.status_code == 422
-    assert 'id="profile-password-note"' in refused.text
-    assert 'value="new@example.com"' in refused.text
+    assert "Needed to change the username or email." in text_of(ada.get("/settings"))
+    form = {"full_name": "", "username": "ada", "email": "ada@example.com", **new}
+    for password in ("", "wrong password"):
+        refused = ada.submit(
+            "/settings/profile", {**form, "current_password": password}, page="/settings"
+        )
+        assert refused.status_code == 422
+        assert 'id="profile-password-note"' in refused.text
+        assert f'value="{next(iter(new.values()))}"' in refused.text
     form["current_password"] = PASSWORD
     assert ada.submit("/settings/profile", form, page="/settings").status_code == 303
 

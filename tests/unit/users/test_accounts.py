@@ -105,29 +105,46 @@ def test_a_name_that_must_be_there_can_not_be_emptied(ada: Person, field: str) -
         assert answer.status_code == 422
 
 
-def test_a_change_of_email_needs_the_current_password(ada: Person) -> None:
-    new = {"email": "countess@example.com"}
+NEW_NAMES = [{"email": "countess@example.com"}, {"username": "countess"}]
+
+
+@pytest.mark.parametrize("new", NEW_NAMES)
+@pytest.mark.parametrize("path", ["/users/me", "/users/2"])
+def test_a_change_of_email_or_username_needs_the_current_password(
+    ada: Person, new: dict[str, str], path: str
+) -> None:
+    before = ada.call("GET", "/users/me").get_json()
     for body in (new, {**new, "current_password": "wrong password"}):
-        answer = ada.call("PATCH", "/users/me", json=body)
+        answer = ada.call("PATCH", path, json={"full_name": "Not this one", **body})
         assert answer.status_code == 422
         assert answer.get_json()["errors"][0]["field"] == "current_password"
-    answer = ada.call("PATCH", "/users/me", json={**new, "current_password": PASSWORD})
-    assert answer.get_json()["email"] == "countess@example.com"
+    assert ada.call("GET", "/users/me").get_json() == before
+    answer = ada.call("PATCH", path, json={**new, "current_password": PASSWORD})
+    assert answer.get_json() == {**before, **new, "updated_at": answer.get_json()["updated_at"]}
 
 
-def test_an_admin_needs_the_password_too_for_the_own_email(admin: Person) -> None:
-    answer = admin.call("PATCH", f"/users/{admin.id}", json={"email": "new@example.com"})
-    assert answer.status_code == 422
+@pytest.mark.parametrize("new", NEW_NAMES)
+def test_an_admin_needs_the_password_too_for_the_own_names_alone(
+    admin: Person, ada: Person, new: dict[str, str]
+) -> None:
+    assert admin.call("PATCH", f"/users/{admin.id}", json=new).status_code == 422
+    assert admin.call("PATCH", f"/users/{ada.id}", json=new).status_code == 200
+
+
+def test_names_that_stay_need_no_password(ada: Person) -> None:
+    body = {"email": ada.email, "username": "ada", "full_name": "Ada L"}
+    assert ada.call("PATCH", "/users/me", json=body).get_json()["full_name"] == "Ada L"
 
 
 def test_a_change_to_a_taken_name_is_a_conflict(admin: Person, ada: Person) -> None:
-    answer = ada.call("PATCH", "/users/me", json={"username": "ROOT"})
+    answer = ada.call("PATCH", "/users/me", json={"username": "ROOT", "current_password": PASSWORD})
     assert answer.status_code == 409
     assert answer.get_json()["errors"][0]["field"] == "username"
 
 
 def test_a_name_may_change_its_own_spelling(ada: Person) -> None:
-    assert ada.call("PATCH", "/users/me", json={"username": "Ada"}).get_json()["username"] == "Ada"
+    body = {"username": "Ada", "current_password": PASSWORD}
+    assert ada.call("PATCH", "/users/me", json=body).get_json()["username"] == "Ada"
 
 
 @pytest.mark.parametrize("body", [{"role": "admin"}, {"is_active": True}])

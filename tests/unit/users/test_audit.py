@@ -10,13 +10,97 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from chassis.schema import rfc3339
-from tests.unit.users.conftest import PASSWORD, Clock, Person, register
+from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person, register
 from users_app.models import db
+from users_app.throttle import FAILURES_PER_ACCOUNT
+
+SIGN_INS = ("signed_in", "sign_in_failed", "password_refused", "address_throttled")
+HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
+
+
+def trail(admin: Person, query: str = "") -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = admin.call("GET", f"/audit{query}").get_json()["items"]
+    return items
 
 
 def entries(admin: Person, query: str = "") -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = admin.call("GET", f"/audit{query}").get_json()["items"]
-    return items
+    """Returns the trail without sign-ins."""
+    return [each for each in trail(admin, query) if each["action"] not in SIGN_INS]
+
+
+def sign_ins(admin: Person) -> list[tuple[Any, ...]]:
+    """Returns the sign-ins and what else concerns them, oldest first."""
+    kept = ("action", "account_id", "actor_id", "address", "user_agent", "details")
+    found = [each for each in trail(admin, "?limit=500") if each["action"] in SIGN_INS]
+    return [tuple(each[name] for name in kept) for each in found[::-1]]
+
+
+def attempt(admin: Person, name: str, password: str, address: str = HOME) -> int:
+    return admin.client.post(
+        "/login",
+        json={"username": name, "password": password},
+        headers={"User-Agent": "Firefox"},
+        environ_base={"REMOTE_ADDR": address},
+    ).status_code
+
+
+def test_every_sign_in_is_there_with_account_address_and_agent(admin: Person, ada: Person) -> None:
+    before = len(sign_ins(admin))
+    attempt(admin, "ada", PASSWORD)
+    attempt(admin, "ADA@example.com", "my wrong password", ELSEWHERE)
+    attempt(admin, "my password, typed into the wrong field", PASSWORD)
+    attempt(admin, "nobody@example.com", PASSWORD)
+    admin.call("PATCH", f"/users/{ada.id}", json={"is_active": False})
+    attempt(admin, "ada", PASSWORD)
+    unknown = ("sign_in_failed", None, None, HOME, "Firefox", {"reason": "unknown_account"})
+    assert sign_ins(admin)[before:] == [
+        ("signed_in", ada.id, ada.id, HOME, "Firefox", {"method": "password"}),
+        ("sign_in_failed", ada.id, None, ELSEWHERE, "Firefox", {"reason": "wrong_password"}),
+        unknown,
+        unknown,
+        ("sign_in_failed", ada.id, None, HOME, "Firefox", {"reason": "disabled"}),
+    ]
+    assert "typed" not in str(trail(admin))
+    assert "nobody" not in str(trail(admin))
+
+
+def test_a_sign_in_by_token_is_there_too(admin: Person) -> None:
+    before = len(sign_ins(admin))
+    for password in (PASSWORD, "wrong password"):
+        form = {"grant_type": "password", "username": "root", "password": password}
+        admin.client.post("/token", data=form)
+    assert [each[0] for each in sign_ins(admin)[before:]] == ["signed_in", "sign_in_failed"]
+
+
+def test_guesses_of_the_current_password_are_there(admin: Person, ada: Person) -> None:
+    before = len(sign_ins(admin))
+    ada.call("DELETE", "/users/me", json={"current_password": "wrong password"})
+    ((action, account, actor, _, _, details),) = sign_ins(admin)[before:]
+    assert (action, account, actor) == ("password_refused", ada.id, ada.id)
+    assert details == {"reason": "wrong_password"}
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody"])
+def test_a_stranger_makes_the_trail_no_longer_than_the_throttle_lets(
+    admin: Person, ada: Person, name: str
+) -> None:
+    before = len(sign_ins(admin))
+    for _ in range(FAILURES_PER_ACCOUNT + 20):
+        assert attempt(admin, name, "wrong password") == 401
+    found = sign_ins(admin)[before:]
+    assert len(found) == FAILURES_PER_ACCOUNT + 1
+    if name == "ada":
+        assert found[-1][-1] == {"reason": "locked"}
+
+
+def test_an_address_that_is_refused_is_in_the_trail_once(make_app: MakeApp) -> None:
+    admin = Person(make_app(sign_in_failures_per_address=5).test_client(), "root")
+    before = len(sign_ins(admin))
+    statuses = [attempt(admin, f"nobody{number}", "wrong password") for number in range(9)]
+    assert statuses == [401] * 5 + [429] * 4
+    found = sign_ins(admin)[before:]
+    assert [each[0] for each in found] == ["sign_in_failed"] * 5 + ["address_throttled"]
+    assert found[-1][-1] == {"failures": 5}
 
 
 def test_every_change_of_an_account_is_there_with_who_did_it(admin: Person, ada: Person) -> None:
@@ -82,14 +166,14 @@ def test_the_trail_is_read_page_by_page_and_by_who_did_it(admin: Person, ada: Pe
     rest = admin.call("GET", f"/audit?cursor={first['next_cursor']}").get_json()
     ids = [each["id"] for each in first["items"] + rest["items"]]
     assert ids == sorted(ids, reverse=True)
-    assert len(ids) == 3
+    assert len(ids) == 5
     assert [each["action"] for each in entries(admin, f"?actor_id={ada.id}")] == ["updated"]
 
 
 def test_a_change_that_fails_leaves_no_entry(admin: Person, ada: Person) -> None:
     before = len(entries(admin))
     register(ada.client, "ADA", email="new@example.com")
-    ada.call("PATCH", "/users/me", json={"username": "root"})
+    ada.call("PATCH", "/users/me", json={"username": "root", "current_password": PASSWORD})
     assert len(entries(admin)) == before
 
 

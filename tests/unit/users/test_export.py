@@ -44,7 +44,11 @@ def test_an_export_holds_everything_and_is_a_download(
     assert document["account"] == ada.call("GET", "/users/me").get_json()
     assert [each["id"] for each in document["events"]] == [1, 2, 3]
     assert len(document["sessions"]) == 1
-    assert [each["action"] for each in document["audit"]] == ["registered", "updated"]
+    assert [each["action"] for each in document["audit"]] == [
+        "registered",
+        "signed_in",
+        "updated",
+    ]
     waiting = [each["event_type"] for each in document["undelivered_events"]]
     assert waiting == ["user_registered", "user_logged_in", "user_updated"]
     assert "hashed_password" not in document["account"]

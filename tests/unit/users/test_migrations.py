@@ -12,10 +12,12 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from flask import Flask
 from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.unit.users.conftest import MIGRATIONS, migrate
-from users_app import clock
-from users_app.models import OutboxMessage, User, db
+from users_app import audit, clock
+from users_app.models import AuditEntry, OutboxMessage, User, db
+from users_app.origin import Origin
 
 
 def test_the_migrations_make_what_the_models_say(app: Flask) -> None:
@@ -86,6 +88,23 @@ def put_as_before(event_type: str) -> None:
         connection.execute(insert(table).values(given))
         names = "id, kind, user_id, event_id, event_type, details, created_at, due_at, attempts"
         connection.execute(text(f"SELECT {names}, last_error, dead_at FROM outbox"))
+
+
+def test_the_audit_trail_keeps_its_entries_up_and_down_and_stays_closed(app: Flask) -> None:
+    agents = import_module("users_app.migrations.versions.0005_audit_user_agent")
+    with app.app_context():
+        for number in range(2):
+            audit.record("invited", None, Origin("192.0.2.1", "Firefox"), number=number)
+            db.session.commit()
+            for step in (agents.downgrade, agents.upgrade):
+                with steps():
+                    step()
+        found = db.session.execute(select(AuditEntry.details, AuditEntry.user_agent)).all()
+        assert [tuple(row) for row in found] == [({"number": 0}, None), ({"number": 1}, None)]
+        db.session.rollback()
+        with pytest.raises(DBAPIError):
+            db.session.execute(text("DELETE FROM audit"))
+        db.session.rollback()
 
 
 EMAILS = ["Ada@example.com", "ada@straße.example", "ſam@example.com", "ÄDA@bücher.example"]

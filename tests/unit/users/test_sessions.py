@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, update
 
-from tests.unit.users.conftest import Clock, Person
+from tests.unit.users.conftest import Clock, MakeApp, Person
 from users_app import sessions
 from users_app.models import AuditEntry, Session, User, db
 from users_app.relay import housekeeping
@@ -172,6 +172,20 @@ def test_signing_out_everywhere_ends_all(ada: Person) -> None:
 def test_a_malformed_sign_out_ends_nothing(ada: Person, body: dict[str, object]) -> None:
     assert ada.call("POST", "/logout", json=body).status_code == 422
     assert ada.call("GET", "/users/me").status_code == 200
+
+
+def test_a_session_too_many_ends_the_one_unused_longest(make_app: MakeApp) -> None:
+    client = make_app(sessions_per_account=3).test_client()
+    root, ada = Person(client, "root"), Person(client, "ada")
+    second = ada.sign_in().get_json()["refresh_token"]
+    third = ada.sign_in().get_json()["refresh_token"]
+    ada.tokens["refresh_token"] = ada.refresh().get_json()["refresh_token"]
+    fourth = ada.sign_in().get_json()["refresh_token"]
+    assert ada.refresh(second).status_code == 400, "unused for longer than the first"
+    assert [ada.refresh(each).status_code for each in (third, fourth)] == [200, 200]
+    assert ada.refresh().status_code == 200
+    assert len(ada.call("GET", "/users/me/sessions").get_json()["items"]) == 3
+    assert root.refresh().status_code == 200, "each account has its own"
 
 
 def test_sessions_are_listed_with_where_they_are(ada: Person) -> None:
