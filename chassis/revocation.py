@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from datetime import datetime
+from functools import lru_cache
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -32,6 +33,7 @@ OTHERS, NEVER = "", "1970-01-01T00:00:00Z"  # what holds for sessions that aren'
 log = get_logger(__name__)
 
 
+@lru_cache(maxsize=4096)
 def digest(session_id: str) -> str:
     """Returns what the list names a session by: the SHA-256 of its `sid`, in hex."""
     return hashlib.sha256(session_id.encode()).hexdigest()
