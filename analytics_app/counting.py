@@ -163,9 +163,19 @@ def drop_rows(
     for number, event_type, _, count in rows:
         sums[number, event_type] += count
     gone = [tuple(row[:3]) for row in rows if not sums[row[0], row[1]]]
-    if gone:
-        connection.execute(delete(table).where(among(key, gone)))
+    delete_rows(connection, unit, table, gone)
     return len(gone)
+
+
+def delete_rows(
+    connection: Connection, unit: str, table: Table, keys: Sequence[tuple[Any, ...]]
+) -> None:
+    """Deletes the rows with these keys (quarter or day, event type, slot)."""
+    among = dialects.of(connection.engine).among
+    key = table.c[unit], table.c.event_type, table.c.slot
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = keys[start : start + KEYS_AT_ONCE]
+        connection.execute(delete(table).where(among(key, some)))
 
 
 def kept_zone(connection: Connection) -> ZoneInfo:

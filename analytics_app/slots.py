@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from analytics_app import counting, dialects
 from analytics_app.models import Count, DayCount
@@ -51,7 +51,8 @@ def fold_rows(db: SQLAlchemy, table: Table, unit: str, within: tuple[int, int], 
     tally: Counter[tuple[int, str]] = Counter()
     for number, event_type, _, count in rows:
         tally[number, event_type] += count
-    db.session.execute(delete(table).where(*spread))
+    # These and no others: a late event may have come to a slot that was empty.
+    counting.delete_rows(connection, unit, table, [tuple(row[:3]) for row in rows])
     counting.merge(connection, table, unit, tally)
     drop_zeros(connection, table, unit, column.between(within[0], within[1] - 1))
     return len(rows)

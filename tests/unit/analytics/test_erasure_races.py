@@ -1,0 +1,123 @@
+"""Erasures beside ingest, sweeps, sealing and folding: whoever verifies meanwhile finds nothing."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event as Flag
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+
+from analytics_app import engines, erasure, slots, sweeping, verification
+from analytics_app.behaviour import sealing
+from analytics_app.models import Erasure, Event, db
+from tests.unit.analytics.conftest import Api, MakeApp, user_token
+
+ACTORS = (1, 2, 3)
+SECONDS = 6.0
+
+
+@pytest.fixture
+def shared(
+    make_app: MakeApp, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Flask:
+    """Returns an app that several threads can use: SQLite in a file, not in memory."""
+    monkeypatch.setattr(erasure, "MAX_EVENTS_AT_ONCE", 20)
+    monkeypatch.setattr(sweeping, "SLICE_EVENTS", 5)
+    monkeypatch.setattr(engines, "ERASURES_POOL_SIZE", 6)
+    in_file = database_url == "sqlite://"
+    url = f"sqlite:///{tmp_path}/analytics.db" if in_file else database_url
+    return make_app(analytics_database_url=url, report_pool_size=10)
+
+
+class Workers:
+    """Threads that each do one thing over and over; what one raises, the test raises."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.stop = Flag()
+        self.errors: list[BaseException] = []
+        self.rounds: dict[str, int] = {}
+
+    def run(self, *acts: Callable[[], Any]) -> None:
+        threads = [threading.Thread(target=self.repeat, args=(act,)) for act in acts]
+        for thread in threads:
+            thread.start()
+        time.sleep(SECONDS)
+        self.stop.set()
+        for thread in threads:
+            thread.join(60)
+        if self.errors:
+            raise self.errors[0]
+
+    def repeat(self, act: Callable[[], Any]) -> None:
+        while not self.stop.is_set():
+            try:
+                with self.app.app_context():
+                    act()
+            except BaseException as error:
+                self.errors.append(error)
+                self.stop.set()
+            self.rounds[act.__name__] = self.rounds.get(act.__name__, 0) + 1
+
+
+def test_whoever_verifies_meanwhile_finds_nothing(shared: Flask) -> None:
+    workers, chance = Workers(shared), random.Random(3)
+    admin = Api(shared.test_client(), user_token(9, "admin"))
+
+    def send() -> None:
+        now = datetime.now(UTC)
+        ages = [timedelta(seconds=chance.choice([-2, -1, 0, 1, 900, 200_000])) for _ in range(30)]
+        api = Api(shared.test_client(), user_token(9, "admin"))
+        api.batch([an_event(chance.choice(ACTORS), now - age) for age in ages])
+
+    def send_one() -> None:
+        api = Api(shared.test_client(), user_token(9, "admin"))
+        answer = api.call("POST", "/analytics/events", json=an_event(1, datetime.now(UTC)))
+        assert answer.status_code in (200, 201), answer.get_json()
+
+    def erase() -> None:
+        erasure.erase(db, chance.choice(ACTORS), datetime.now(UTC), for_ever=False)
+        time.sleep(0.05)
+
+    def sweep() -> None:
+        sweeping.sweep(engines.for_erasures(db), workers.stop)
+
+    def maintain() -> None:
+        later = datetime.now(UTC) + timedelta(days=2)
+        slots.fold(db, later)
+        list(sealing.seal_due(db, datetime.now(UTC)))
+
+    def verify() -> None:
+        assert [
+            each for each in verification.verify(db, verification.days_to_check(db)) if each
+        ] == []
+        wrong = dict(sealing.wrong_days(db, verification.days_to_check(db)))
+        assert not any(wrong.values())
+
+    workers.run(send, send_one, erase, erase, sweep, sweep, maintain, verify)
+    assert min(workers.rounds.values()) >= 1
+    with shared.app_context():
+        sweeping.sweep(engines.for_erasures(db), Flag())
+        verify()
+        assert db.session.scalar(select(func.count()).where(Erasure.finished_at.is_(None))) == 0
+        kept = db.session.scalar(select(func.count()).select_from(Event))
+        db.session.rollback()
+    assert admin.get("/analytics/events/by-type")["total"] == kept
+
+
+def an_event(user_id: int, at: datetime) -> dict[str, Any]:
+    return {
+        "event_id": str(uuid.uuid4()),
+        "event_type": "ab"[user_id % 2],
+        "user_id": user_id,
+        "created_at": at.isoformat(),
+    }
