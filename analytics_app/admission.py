@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 
-from sqlalchemy import Connection, Engine, case, delete, func, select, tuple_, update
+from sqlalchemy import Connection, Engine, case, delete, func, select, update
 
 from analytics_app import dialects
 from analytics_app.dialects.rows import Row
@@ -203,14 +203,19 @@ def registered(connection: Connection, names: Sequence[str]) -> dict[str, bool]:
 
 
 def stored_already(connection: Connection, rows: Sequence[Row]) -> set[int]:
-    """Returns the positions of those rows that are stored."""
-    places = {row[:3]: position for position, row in enumerate(rows)}
-    key = (Event.actor, Event.created_at, Event.event_id)
+    """Returns the positions of those rows, all of one actor, that are stored."""
+    places = {(row.created_at, row.event_id): position for position, row in enumerate(rows)}
     found: set[int] = set()
     pending = iter(places)
     while some := list(islice(pending, AT_ONCE)):
-        chosen = select(*key).where(tuple_(*key).in_(some))
-        found.update(places[tuple(each)] for each in connection.execute(chosen))
+        moments, ids = ({key[n] for key in some} for n in range(2))
+        chosen = select(Event.created_at, Event.event_id).where(
+            Event.actor == rows[0].actor,
+            Event.created_at.in_(moments),
+            Event.event_id.in_(ids),
+        )
+        keys = connection.execute(chosen).tuples()
+        found.update(places[key] for key in keys if key in places)
     return found
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from analytics_app import audit, counting, dialects, engines
 from analytics_app.behaviour import dirt
-from analytics_app.erased import ERASED, IS_OPEN
+from analytics_app.erased import ERASED, IS_OPEN, VISIBLE
 from analytics_app.models import FOR_EVER, Erasure, Event, Presence, Tombstone
 from analytics_app.zones import QUARTERS_A_DAY
 from chassis.database import writing
@@ -112,7 +112,7 @@ def attempt(connection: Connection, actor: int, before: datetime) -> Erased | No
 
 def events_of(actor: int, before: datetime) -> tuple[ColumnElement[bool], ...]:
     """Returns what holds for the actor's events from before that are not being erased yet."""
-    return Event.actor == actor, Event.created_at < before, ~ERASED
+    return Event.actor == actor, Event.created_at < before, *VISIBLE
 
 
 def lock(connection: Connection, actor: int) -> None:

@@ -217,7 +217,12 @@ def present(connection: Connection, keys: Sequence[tuple[int, int]]) -> Seen:
 
 
 def free(connection: Connection, name: str) -> None:
-    """Takes the name off the register; those of the users service always stay on it."""
+    """Takes the name off the register; those of the users service always stay on it.
+
+    An erasure of a person that was under way at the start may have counted since.
+    """
+    for table in (Count, DayCount):
+        connection.execute(delete(table).where(table.event_type == name))
     mine = EventType.event_type == name
     if name in FROM_USERS_SERVICE:
         connection.execute(update(EventType).where(mine).values(erasing=False))

@@ -135,6 +135,22 @@ def test_a_large_type_goes_slice_by_slice_and_is_out_of_sight_at_once(
     admin.send(an_event("a"))
 
 
+def test_a_person_may_be_erased_while_a_type_is(
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_types, "SLICE_EVENTS", 3)
+    admin.batch([an_event("a", n % 4 + 1, n % 24) for n in range(40)])
+    admin.batch([an_event("b", n, n) for n in range(1, 5)])
+    erase(admin, "a", 202)
+    answer = admin.call("DELETE", "/analytics/users/2/events")
+    assert answer.get_json() == {"erased": 1}
+    assert admin.get("/analytics/events/by-type")["total"] == 3
+    event_types.sweep(engines.for_erasures(db), Flag())
+    assert unique_users(admin, "2026-05-01") == 3
+    assert counted("a") == 0
+    verified()
+
+
 def test_the_users_services_types_keep_their_names(app: Flask, users_service: Api) -> None:
     users_service.send(an_event("user_registered"))
     admin = Api(app.test_client(), user_token(1, "admin"))
