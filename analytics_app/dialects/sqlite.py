@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ NEEDS_A_TYPE = False
 SLOTS = 1
 STEPS_A_LOOK = 20_000  # of SQLite's machine: some milliseconds at most
 KEPT_SLOT = 0
+SLICE_EVENTS = 2_000
 
 INSERT = """
 INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
@@ -251,9 +253,18 @@ def droppable(session: scoped_session[Any], cutoff: datetime) -> tuple[datetime 
 
 
 def drop_events(session: scoped_session[Any], before: datetime) -> None:
-    """Deletes all events from before then."""
-    with transaction(session):
-        session.execute(delete(Event).where(Event.created_at < before))
+    """Deletes all events from before then, by slices: writers go on in between."""
+    some = select(Event.id).where(Event.created_at < before).limit(SLICE_EVENTS)
+    gone = SLICE_EVENTS
+    while gone == SLICE_EVENTS:
+        begun = time.monotonic()
+        with transaction(session):
+            dropped: Any = session.execute(
+                delete(Event).where(Event.id.in_(some)),
+                execution_options={"synchronize_session": False},
+            )
+            gone = dropped.rowcount
+        time.sleep(time.monotonic() - begun)
 
 
 def uuid_text(column: Any) -> ColumnElement[str]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, event, func, select, update
 
-from analytics_app import slots, verification
-from analytics_app.models import Bookkeeping, Count, DayCount, Presence, db
+from analytics_app import retention, slots, verification
+from analytics_app.dialects import sqlite
+from analytics_app.models import Bookkeeping, Count, DayCount, Event, Presence, db
 from tests.unit.analytics.conftest import Api, MakeApp, user_token
 
 SPAN = {"start": "2026-01-01", "end": "2026-06-01"}
@@ -169,3 +170,25 @@ def test_the_last_microsecond_of_a_quarter_belongs_to_it(app: Flask, admin: Api)
         start="2026-02-26T10:14:00Z", end="2026-02-26T10:16:00Z", interval="minute",
     )  # fmt: skip
     assert [each["count"] for each in minutes["items"]] == [1, 0]
+
+
+def test_retention_deletes_by_slices_on_sqlite(
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if db.engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL drops whole partitions")
+    monkeypatch.setattr(sqlite, "SLICE_EVENTS", 10)
+    admin.batch(events())
+    deletions: list[str] = []
+
+    def note(_c: Any, _u: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("DELETE FROM events"):
+            deletions.append(statement)
+
+    event.listen(db.engine, "before_cursor_execute", note)
+    dropped = retention.drop(db, datetime(2026, 3, 2, tzinfo=UTC))
+    event.remove(db.engine, "before_cursor_execute", note)
+    assert dropped.events > 50
+    assert len(deletions) == dropped.events // 10 + 1
+    left = db.session.scalars(select(func.min(Event.created_at))).one()
+    assert left >= datetime(2026, 3, 1, tzinfo=UTC)
