@@ -121,6 +121,7 @@ def test_a_code_that_is_none_is_said_on_the_form(platform: Platform) -> None:
 
 def test_the_users_service_down_is_a_page_that_says_so(platform: Platform) -> None:
     ada = platform.person("ada")
+    assert ada.get("/").status_code == 200
     platform.users.down = True
     answer = ada.get("/settings")
     assert answer.status_code == 503
