@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 import uuid
 from collections.abc import Iterator
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 import jwt
@@ -94,6 +97,7 @@ def test_the_last_keys_are_kept_while_no_others_can_be_had(
     publish(published, "one")
     keys = RemoteKeys(published.url)
     assert keys.key("one") is not None
+    publish(published, "two")
     published.status, published.body = status, body if body is not None else published.body
     clocks.now += 1000
     assert keys.key("one") is not None
@@ -119,6 +123,21 @@ def test_without_any_key_nobody_can_be_checked_and_it_is_soon_tried_again(
 def test_a_service_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         RemoteKeys(f"http://127.0.0.1:{free_port()}").key("one")
+
+
+def test_a_service_that_never_answers_is_not_waited_for_for_ever() -> None:
+    said = Queue[Exception]()
+
+    def ask(url: str) -> None:
+        try:
+            RemoteKeys(url).key("one")
+        except Unavailable as unavailable:
+            said.put(unavailable)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        Thread(target=ask, args=(url,), daemon=True).start()
+        assert said.get(timeout=30)
 
 
 class Source:
@@ -169,6 +188,18 @@ def token(clocks: Clocks, **changed: Any) -> str:
     return jwt.encode(kept, KEY, algorithm="ES256", headers={"kid": "one"})
 
 
+def test_who_shows_nothing_is_nobody_and_who_shows_nonsense_is_refused(gate: Gate) -> None:
+    with gate.app.test_request_context():
+        assert gate.authenticate() is None
+    for header in ("", "Bearer", "Bearer ", "Basic YTpi", "Bearer é", "x"):
+        with (
+            gate.app.test_request_context(headers={"Authorization": header}),
+            pytest.raises(Unauthenticated) as refusal,
+        ):
+            gate.authenticate()
+        assert refusal.value.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
 def test_a_token_is_verified_once_a_minute(gate: Gate, clocks: Clocks) -> None:
     sent = token(clocks)
     for _ in range(5):
@@ -202,7 +233,8 @@ def test_a_verified_token_is_refused_in_the_second_minute_when_its_key_is_gone(
     assert gate.caller(sent)
     monkeypatch.setattr(gate.source, "key", lambda _kid: None)
     clocks.now += 60
-    assert gate.refuses(sent)
+    with pytest.raises(Unauthenticated, match="unknown key"):
+        gate.caller(sent)
     assert gate.authenticate.known(f"Bearer {sent}") is None
 
 
@@ -210,11 +242,14 @@ def test_good_tokens_fill_no_memory(
     gate: Gate, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bearer, "CACHE_SIZE", 3)
-    for _ in range(10):
+    for _ in range(11):
         newest = token(clocks)
         assert gate.caller(newest)
         assert len(gate.authenticate.verified) <= 3
-    assert gate.authenticate.known(f"Bearer {newest}"), "the last ones are remembered"
+    asked = gate.source.asked
+    for sent in (token(clocks), newest, newest):
+        assert gate.caller(sent)
+    assert gate.source.asked == asked + 1, "the last ones are remembered"
 
 
 def test_a_token_longer_than_any_of_ours_is_not_even_verified(gate: Gate, clocks: Clocks) -> None:
@@ -234,12 +269,20 @@ def test_a_token_that_lacks_a_claim_is_nobodys(gate: Gate, clocks: Clocks, claim
         {"type": "service"}, {"type": "refresh"}, {"sid": 5}, {"role": 5}, {"aud": ["other"]},
         {"iss": "other"}, {"scope": ""}, {"sub": 7}, {"sub": "0"}, {"sub": "-7"}, {"sub": "٧"},
         {"sub": ""}, {"sub": "7.0"}, {"sub": str(2**63)}, {"sub": "1" * 20}, {"sub": "users"},
+        {"sub": "7".zfill(20)},
     ],
 )  # fmt: skip
 def test_a_token_that_says_something_odd_is_nobodys(
     gate: Gate, clocks: Clocks, changed: dict[str, Any]
 ) -> None:
     assert gate.refuses(token(clocks, **changed))
+
+
+@pytest.mark.parametrize(("ago", "refused"), [(20, False), (30, True)])
+def test_a_token_is_refused_half_a_minute_after_its_end(
+    gate: Gate, clocks: Clocks, ago: int, refused: bool
+) -> None:
+    assert gate.refuses(token(clocks, exp=int(clocks.now) - ago)) == refused
 
 
 @pytest.mark.parametrize("user_id", [1, 2**63 - 1])
