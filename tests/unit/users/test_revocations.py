@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from chassis.revocation import digest
-from tests.unit.users.conftest import PASSWORD, MakeApp, Person
+from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person
 from users_app import resets, revocations
 from users_app.models import Revocation, Session, db
 from users_app.relay import housekeeping
@@ -209,3 +209,12 @@ def test_no_limit_stands_between_the_services(make_app: MakeApp) -> None:
     client = make_app(api_calls_per_minute=1).test_client()
     paths = ["/.well-known/revoked", "/.well-known/jwks.json"] * 3
     assert {client.get(path).status_code for path in paths} == {200}
+
+
+def test_both_times_are_the_databases(admin: Person, ada: Person, moving_clock: Clock) -> None:
+    moving_clock.forward(hours=1)  # this server's clock is wrong
+    tokens = ada.sign_in().get_json()
+    assert abs(claims(tokens)["iat"] - time.time()) < 30
+    admin.call("PATCH", f"/users/{ada.id}", json={"role": "analyst"})
+    before = datetime.fromisoformat(listed(ada.client)[name(tokens)] or "")
+    assert abs(before.timestamp() - time.time()) < 30
