@@ -284,6 +284,18 @@ def test_a_complaint_names_the_place_of_a_character_that_no_text_may_hold(
     }.items()
 
 
+def test_a_character_that_no_text_may_hold_hides_no_other_complaint(client: FlaskClient) -> None:
+    for data in (b'{"number": "x", "name": "\\u0000"}', b'{"number": 0, "name": "\\u0000"}'):
+        errors = post(client, data).get_json()["errors"]
+        assert {each["field"] for each in errors} == {"number", "name"}
+
+
+def test_a_form_is_read_as_strictly(client: FlaskClient) -> None:
+    assert client.post("/forms", data={"number": "5"}).get_json() == {"number": 5, "name": "x"}
+    for form in ({}, {"number": "x"}, {"number": "5", "other": "1"}, {"number": ["5", "6"]}):
+        assert client.post("/forms", data=form).status_code == 422
+
+
 @pytest.mark.parametrize("name", ["\ud7ff", "\ue000", "🦆", "é"])
 def test_every_text_that_is_unicode_is_taken(client: FlaskClient, name: str) -> None:
     body = json.dumps({"number": 1, "name": name}, ensure_ascii=False)
@@ -514,10 +526,10 @@ def test_answers_are_compressed_and_revalidated(client: FlaskClient) -> None:
     assert other.status_code == 200
 
 
-def test_only_a_whole_answer_has_a_tag(client: FlaskClient) -> None:
-    streamed, soon = client.get("/streams"), client.get("/soon")
+def test_only_a_whole_answer_of_a_route_with_tags_has_one(client: FlaskClient) -> None:
+    streamed, soon, untagged = (client.get(path) for path in ("/streams", "/soon", "/report"))
     assert (streamed.data, soon.get_json()) == (b"a,b", [1, 2])
-    for answer in (streamed, soon):
+    for answer in (streamed, soon, untagged):
         assert "ETag" not in answer.headers
         assert answer.headers["Cache-Control"] == "no-store"
 
