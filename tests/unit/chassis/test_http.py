@@ -176,6 +176,12 @@ def register_answers(app: Flask) -> None:
         lists = {"items": [figure, figure], "best": figure, "days": [1, 2]}
         return {**lists, "by_name": {"total": figure}, "mean": 1.5}
 
+    @app.post("/later")
+    @public
+    @api(answers={202: None})
+    def take_later() -> None:
+        return None
+
     @app.get("/figure")
     @public
     @api(answers={200: Figure | Refusal})
@@ -333,6 +339,8 @@ def test_an_answer_has_its_status_and_its_type(client: FlaskClient) -> None:
     made, gone = post(client, b'{"number": 1}'), client.delete("/things/1")
     assert (made.status_code, made.content_type) == (201, "application/json")
     assert (gone.status_code, gone.data) == (204, b"")
+    later = client.post("/later")
+    assert (later.status_code, later.data) == (202, b"")
 
 
 def test_a_body_that_is_not_json_is_415(client: FlaskClient) -> None:
@@ -346,6 +354,7 @@ def test_a_body_that_is_not_json_is_415(client: FlaskClient) -> None:
 def test_a_path_that_names_nothing_is_404(client: FlaskClient, path: str) -> None:
     assert client.get(path).status_code == 404
     assert client.delete("/things/9223372036854775808").status_code == 404
+    assert client.delete("/things/9223372036854775807").status_code == 204
 
 
 def test_query_strings_are_read_strictly(client: FlaskClient) -> None:
