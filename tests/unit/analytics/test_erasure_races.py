@@ -1,4 +1,4 @@
-"""Erasures beside ingest, sweeps, sealing and folding: whoever verifies meanwhile finds nothing."""
+"""Erasures beside ingest, sealing, folding, changes of zone: who verifies finds nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
-from analytics_app import engines, erasure, slots, sweeping, verification
+from analytics_app import engines, erasure, slots, sweeping, verification, zone_switch
 from analytics_app.behaviour import sealing
 from analytics_app.models import Erasure, Event, db
 from tests.unit.analytics.conftest import Api, MakeApp, user_token
@@ -94,6 +94,7 @@ def test_whoever_verifies_meanwhile_finds_nothing(shared: Flask) -> None:
     def maintain() -> None:
         later = datetime.now(UTC) + timedelta(days=2)
         slots.fold(db, later)
+        zone_switch.keep_days_in(db, chance.choice(["UTC", "Asia/Kathmandu"]))
         list(sealing.seal_due(db, datetime.now(UTC)))
 
     def verify() -> None:
