@@ -11,7 +11,7 @@ from flask import Flask
 
 from analytics_app import cli, engines
 from analytics_app.admission import Admission, Limits
-from analytics_app.behaviour.turns import Turns
+from analytics_app.behaviour.admission import AdmissionControl
 from analytics_app.config import AnalyticsSettings
 from analytics_app.dialects.rows import PartitionLimits
 from analytics_app.engines import REPLICA
@@ -117,9 +117,9 @@ def services_of(app: Flask, settings: AnalyticsSettings) -> Services:
         Store(lookups, writers),
         Results(),
     )
-    turns = Turns(writers.busyness.share)
+    control = AdmissionControl(writers.busyness.share, settings.max_reports_at_once)
     ring = KeyRing(lookups, outage, Uses(engine))
-    return Services(settings, ingest, Readers(db), ring, turns)
+    return Services(settings, ingest, Readers(db), ring, control)
 
 
 def limits_of(settings: AnalyticsSettings) -> Limits:

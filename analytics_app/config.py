@@ -28,6 +28,9 @@ class AnalyticsSettings(Settings):
     max_body_bytes: int = Field(LARGEST_BATCH_BYTES, ge=1024)
     report_pool_size: int = Field(4, ge=1, le=100)
     report_timeout_ms: int = Field(10_000, ge=100)
+    max_reports_at_once: int = Field(
+        2, ge=1, description="behaviour reports for one account or key, in each worker process"
+    )
     ingest_pool_size: int = Field(2, ge=1, le=20, description="for each worker process")
     ingest_timeout_ms: int = Field(1_500, ge=100, le=10_000)
     max_event_types: int = Field(2_000, ge=10, description="in the installation")

@@ -7,7 +7,7 @@ from typing import cast
 
 from flask import Flask, current_app, request
 
-from analytics_app.behaviour.turns import Turns
+from analytics_app.behaviour.admission import AdmissionControl
 from analytics_app.config import AnalyticsSettings
 from analytics_app.deadlines import Deadline, hung_up
 from analytics_app.ingest import Ingest
@@ -25,7 +25,7 @@ class Services:
     ingest: Ingest
     readers: Readers
     keys: KeyRing
-    turns: Turns
+    admission: AdmissionControl
 
     def deadline(self) -> Deadline:
         """Returns by when the current request is to be answered."""

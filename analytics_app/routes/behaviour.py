@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
+from pydantic import BaseModel
 
 from analytics_app.behaviour import funnels
 from analytics_app.behaviour.breakdown import breakdown
@@ -18,7 +18,6 @@ from analytics_app.behaviour.properties import properties
 from analytics_app.behaviour.retention import retention
 from analytics_app.behaviour.source import Source
 from analytics_app.ranges import USUAL_DAYS, Range
-from analytics_app.readers import Snapshot
 from analytics_app.reports import dated
 from analytics_app.rollups import Rollups
 from analytics_app.routes.reports import range_of
@@ -50,17 +49,31 @@ CONDITIONS = "Conditions on properties are for analysts: ask for the event types
 BY_VALUE = "Values of properties are for analysts: ask without the breakdown."
 
 
-@contextmanager
-def opened(since: datetime | None) -> Iterator[tuple[Source, Snapshot]]:
-    """Lends a source when it is the report's turn.
+def report(
+    question: BaseModel,
+    span: Range,
+    compute: Callable[[Source], dict[str, Any]],
+    needs_raw_since: datetime | None,
+) -> dict[str, Any]:
+    """Returns a report after its range, admitted and in time; computed once for all who ask it.
 
     Raises Invalid where it needs raw events that retention has dropped.
     """
-    deadline = services().deadline()
-    with services().turns.turn(deadline), services().readers.snapshot(deadline) as snapshot:
-        if since is not None:
-            Rollups(snapshot.connection).need_raw(since)
-        yield Source(snapshot.connection, deadline), snapshot
+    control, deadline = services().admission, services().deadline()
+
+    def computed() -> dict[str, Any]:
+        with (
+            control.admit(f"{caller().kind} {caller().subject}", deadline),
+            services().readers.snapshot(deadline) as snapshot,
+        ):
+            if needs_raw_since is not None:
+                Rollups(snapshot.connection).need_raw(needs_raw_since)
+            head = {"start": rfc3339(span.start), "end": rfc3339(span.end), "tz": span.zone.key}
+            return dated({**head, **compute(Source(snapshot.connection, deadline))}, snapshot)
+
+    asked = (request.endpoint, question.model_dump_json(), sees_values())
+    found: dict[str, Any] = control.once(asked, deadline, computed)
+    return found
 
 
 def range_in(body: FunnelIn) -> Range:
@@ -71,12 +84,6 @@ def range_in(body: FunnelIn) -> Range:
 
 def window_of(span: Range) -> Window:
     return Window.of(Span(span.start, span.end))
-
-
-def of_range(span: Range, snapshot: Snapshot, answer: dict[str, Any]) -> dict[str, Any]:
-    """Returns the answer with what each says first: its range."""
-    head = {"start": rfc3339(span.start), "end": rfc3339(span.end), "tz": span.zone.key}
-    return dated({**head, **answer}, snapshot)
 
 
 def sees_values() -> bool:
@@ -105,8 +112,12 @@ def post_funnel(body: FunnelIn) -> dict[str, Any]:
     need_analyst(body.breakdown, BY_VALUE)
     need_analyst(any(step.metadata for step in body.steps), CONDITIONS)
     span = range_in(body)
-    with opened(span.start) as (source, snapshot):
-        return of_range(span, snapshot, funnels.report(source, body, window_of(span), seconds))
+    return report(
+        body,
+        span,
+        lambda source: funnels.report(source, body, window_of(span), seconds),
+        span.start,
+    )
 
 
 @routes.post("/funnel/dropped")
@@ -116,8 +127,12 @@ def post_dropped(body: DroppedIn) -> dict[str, Any]:
     """List the users who got as far as the step before, and no further."""
     seconds = seconds_of(body.window, "window")
     span = range_in(body)
-    with opened(span.start) as (source, snapshot):
-        return of_range(span, snapshot, funnels.dropped(source, body, window_of(span), seconds))
+    return report(
+        body,
+        span,
+        lambda source: funnels.dropped(source, body, window_of(span), seconds),
+        span.start,
+    )
 
 
 @routes.get("/retention")
@@ -130,10 +145,12 @@ def get_retention(query: RetentionQuery) -> dict[str, Any]:
     # Who was there is kept for ever, but neither what they did nor parts of a quarter-hour.
     ends = cut(Span(span.start, span.end)).ends
     raw_since = span.start if query.event_type else min((e.start for e in ends), default=None)
-    with opened(raw_since) as (source, snapshot):
+
+    def triangle(source: Source) -> dict[str, Any]:
         cohorts = retention(source, span, query.interval, query.event_type, now)
-        answer = {"interval": query.interval, "event_type": query.event_type, "cohorts": cohorts}
-        return of_range(span, snapshot, answer)
+        return {"interval": query.interval, "event_type": query.event_type, "cohorts": cohorts}
+
+    return report(query, span, triangle, raw_since)
 
 
 @routes.get("/paths")
@@ -143,7 +160,8 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
     """Show what people did next after an event type, or before it; repeats are folded."""
     gap = seconds_of(query.gap, "gap") if query.gap else None
     span = range_of(query, datetime.now(UTC))
-    with opened(span.start) as (source, snapshot):
+
+    def walked(source: Source) -> dict[str, Any]:
         found = paths(
             source,
             query.event_type,
@@ -153,8 +171,10 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
             most=query.limit,
             gap=gap and gap * 1_000_000,
         )
-        answer = {"event_type": query.event_type, "direction": query.direction, "gap_seconds": gap}
-        return of_range(span, snapshot, {**answer, **found})
+        head = {"event_type": query.event_type, "direction": query.direction, "gap_seconds": gap}
+        return {**head, **found}
+
+    return report(query, span, walked, span.start)
 
 
 @routes.get("/properties")
@@ -163,10 +183,13 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
 def get_properties(query: PropertiesQuery) -> dict[str, Any]:
     """List the metadata keys of event types; analysts see samples of their values."""
     span = range_of(query, datetime.now(UTC))
-    with opened(span.start) as (source, snapshot):
-        types = list(dict.fromkeys(query.event_type))
-        items = properties(source, types, window_of(span))
-        return of_range(span, snapshot, {"items": items})
+    types = list(dict.fromkeys(query.event_type))
+    return report(
+        query,
+        span,
+        lambda source: {"items": properties(source, types, window_of(span))},
+        span.start,
+    )
 
 
 @routes.get("/breakdown")
@@ -181,7 +204,8 @@ def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
     need_analyst(query.metadata, CONDITIONS)
     span = range_of(query, datetime.now(UTC))
     measure = query.measure or query.key
-    with opened(span.start) as (source, snapshot):
+
+    def broken_down(source: Source) -> dict[str, Any]:
         found = breakdown(
             source,
             query.event_type,
@@ -193,4 +217,6 @@ def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
             by_value=sees_values(),
         )
         head = {"event_type": query.event_type, "key": query.key, "measure": measure}
-        return of_range(span, snapshot, {**head, **found})
+        return {**head, **found}
+
+    return report(query, span, broken_down, span.start)
