@@ -10,7 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from flask import Flask
 
+from analytics_app.listing import Filter
+from analytics_app.routes import export as exports
+from chassis.errors import Unavailable
 from tests.unit.analytics.conftest import Api, MakeApp, user_token
 
 
@@ -104,3 +108,19 @@ def test_an_actor_is_taken_back_from_trusted_senders_alone(admin: Api, viewer: A
     assert viewer.batch([an_event(1, actor=-5)])["rejected"] == 1
     refused = admin.batch([an_event(1, actor=5), an_event(2, actor=-5, user_id=1)])
     assert refused["rejected"] == 2
+
+
+def test_two_exports_run_at_a_time_and_the_next_is_told_to_wait(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{exports.__name__}.export.chunks", lambda *_: iter([b"1", b"2"]))
+    monkeypatch.setattr(exports, "note", lambda *_: None)
+    with app.test_request_context("/analytics/export"):
+        both = [exports.stream(Filter(), "ndjson") for _ in range(2)]
+        assert [next(each) for each in both] == [b"1", b"1"]
+        with pytest.raises(Unavailable, match="Two exports") as refused:
+            next(exports.stream(Filter(), "ndjson"))
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        both[0].close()  # as when a client leaves in the middle
+        assert list(exports.stream(Filter(), "ndjson")) == [b"1", b"2"]
+        assert list(both[1]) == [b"2"]
