@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -294,3 +295,9 @@ def test_a_key_stays_listed_with_who_made_it_once_it_has_expired(admin: Api) -> 
     db.session.commit()
     (listed,) = admin.get(PATH)["items"]
     assert listed["created_by"] == 1
+
+
+def test_what_is_noted_of_a_key_is_noted_beside_the_request() -> None:
+    done = Event()
+    keys.in_background(done.set)
+    assert done.wait(10)
