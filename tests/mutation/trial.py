@@ -164,7 +164,7 @@ def passes(file: str, source: str, tests: Sequence[str], seconds: int) -> bool:
 
 def batch_passes(file: str, source: str, tests: list[str], seconds: int) -> bool:
     child = forked(lambda: run_tests(file, source, tests, seconds))
-    return waited(child, patience=10 * seconds) == PASSED
+    return waited(child, patience=3 * seconds) == PASSED
 
 
 def by_file(tests: Sequence[str]) -> list[list[str]]:
