@@ -25,17 +25,23 @@ LONGEST_SAMPLE = 200
 
 
 def properties(source: Source, types: Sequence[str], window: Window) -> list[dict[str, Any]]:
-    """Returns up to 1,000 keys of each type, the most frequent first."""
-    found = []
-    for event_type in types or source.types(window):
-        rows = [row for row in of_type(source, event_type, window) if row["count"]]
+    """Returns up to 1,000 keys in all, of each type the most frequent first.
+
+    Without types: of all, the largest first.
+    """
+    found: list[dict[str, Any]] = []
+    for event_type in types or source.types_by_size(window):
+        most = MAX_LISTED_KEYS - len(found)
+        if not most:
+            break
+        rows = [row for row in of_type(source, event_type, window, most) if row["count"]]
         found += sorted(rows, key=lambda row: (-row["count"], row["key"]))
         source.forget()
     return found
 
 
-def of_type(source: Source, event_type: str, window: Window) -> Iterator[dict[str, Any]]:
-    keys = source.keys(event_type, window, MAX_LISTED_KEYS)
+def of_type(source: Source, event_type: str, window: Window, most: int) -> Iterator[dict[str, Any]]:
+    keys = source.keys(event_type, window, most)
     at_once = FIRST_KEYS_AT_ONCE
     while keys:
         frame = source.frame(event_type, window, keys[:at_once])

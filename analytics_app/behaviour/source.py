@@ -90,9 +90,9 @@ class Source:
         )
         return story.where(story.actors != 0)
 
-    def types(self, window: Window) -> list[str]:
-        """Returns the types of which there may be events in the window."""
-        return self.raw.types(window)
+    def types_by_size(self, window: Window) -> list[str]:
+        """Returns the types of which there may be events in the window, the largest first."""
+        return self.raw.types_by_size(window)
 
     def keys(self, event_type: str, window: Window, most: int) -> list[str]:
         """Returns the properties that events of a type may have, the most frequent if too many."""

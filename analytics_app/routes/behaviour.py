@@ -181,7 +181,11 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
 @requires(*READERS)
 @api(query=PropertiesQuery, answers={200: Properties}, errors=(Unavailable,), etag=True)
 def get_properties(query: PropertiesQuery) -> dict[str, Any]:
-    """List the metadata keys of event types; analysts see samples of their values."""
+    """List the metadata keys of event types; analysts see samples of their values.
+
+    At most 1,000 keys are listed in all: those of the largest types, or of the types asked
+    for in the order given, and of each type its most frequent.
+    """
     span = range_of(query, datetime.now(UTC))
     types = list(dict.fromkeys(query.event_type))
     return report(

@@ -48,3 +48,22 @@ def test_of_too_many_keys_the_most_frequent_are_listed(
     ]
     found = admin.get("/analytics/properties", start="2026-03-20T01:00:00Z", end="2026-03-22")
     assert [each["key"] for each in found["items"]] == ["b", "z", "y"]
+
+
+def test_keys_are_listed_of_the_largest_types_and_so_many_in_all(
+    admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(properties, "MAX_LISTED_KEYS", 3)
+    for kind, keys in [("a", "mn"), ("big", "xy"), ("big", "x"), ("big", "x"), ("mid", "pp")]:
+        for key in keys:
+            admin.send({"event_type": kind, "created_at": START.isoformat(),
+                        "event_id": str(uuid.uuid4()), "metadata": {key: 1}})  # fmt: skip
+    asked = {"start": "2026-03-20", "end": "2026-03-21"}
+    expected = {
+        (): [("big", "x"), ("big", "y"), ("a", "m")],
+        ("mid", "big"): [("mid", "p"), ("big", "x"), ("big", "y")],
+        ("a", "big", "mid"): [("a", "m"), ("a", "n"), ("big", "x")],
+    }
+    for types, rows in expected.items():
+        found = admin.get("/analytics/properties", event_type=list(types), **asked)["items"]
+        assert [(each["event_type"], each["key"]) for each in found] == rows
