@@ -38,7 +38,7 @@ from analytics_app.store import Store
 from analytics_app.writers import Writers
 from chassis import SERVICE_HEADERS, assemble, config, database, openapi, tracing
 from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys, Standing
-from chassis.revocation import RemoteStanding
+from chassis.standing import RemoteStanding
 from chassis.version import VERSION
 from chassis.worker import LANE
 

@@ -6,11 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import grimp
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 from tests.stack import ROOT, private_key
@@ -32,7 +36,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
 
 
 @pytest.mark.parametrize("app", APPS)
-def test_each_app_starts_with_only_itself_and_the_chassis(app: str, tmp_path: Path) -> None:
+def test_each_app_starts_with_only_what_its_image_holds(app: str, tmp_path: Path) -> None:
     parts = ["chassis", app] + (["templates", "static"] if app == "dashboard_app" else [])
     for part in parts:
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -49,13 +53,44 @@ def test_each_app_starts_with_only_itself_and_the_chassis(app: str, tmp_path: Pa
         "SESSION_DIR": str(tmp_path / "sessions"),
         "MAIL_DIR": str(tmp_path / "mail"),
     }
-    program = f"import {app}; print(len(list({app}.create_app().url_map.iter_rules())))"
+    absent = f"import sys; sys.modules.update(dict.fromkeys({not_required_by(app)}))"
+    program = f"{absent}; import {app}; print(len(list({app}.create_app().url_map.iter_rules())))"
     done = subprocess.run(
         [sys.executable, "-P", "-c", program],
         cwd=tmp_path, env=environment, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.splitlines()[-1]) > 3
+
+
+def not_required_by(app: str) -> list[str]:
+    """Returns the modules installed here that are none of what the app requires."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extra = project["optional-dependencies"][app.removesuffix("_app")]
+    required = closure(project["dependencies"] + extra) | {project["name"]}
+    return [
+        module
+        for module, names in packages_distributions().items()
+        if required.isdisjoint(canonicalize_name(name) for name in names)
+    ]
+
+
+def closure(requirements: list[str]) -> set[str]:
+    """Returns the names of these distributions and of all that they require in turn."""
+    found: set[tuple[str, str]] = set()
+    pending = [Requirement(each) for each in requirements]
+    while pending:
+        each = pending.pop()
+        for extra in {"", *each.extras}:
+            if (key := (canonicalize_name(each.name), extra)) not in found:
+                found.add(key)
+                pending += required_by(*key)
+    return {name for name, _ in found}
+
+
+def required_by(name: str, extra: str) -> list[Requirement]:
+    wanted = [Requirement(each) for each in requires(name) or []]
+    return [each for each in wanted if not each.marker or each.marker.evaluate({"extra": extra})]
 
 
 def settings_classes() -> list[type[BaseModel]]:

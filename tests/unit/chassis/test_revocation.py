@@ -15,7 +15,8 @@ from flask import Flask
 
 from chassis.auth import Caller
 from chassis.errors import Unauthenticated, Unavailable
-from chassis.revocation import RemoteStanding, RevocationList, digest
+from chassis.revocation import RevocationList, digest
+from chassis.standing import RemoteStanding
 from tests.servers import free_port, wait_until
 
 SECOND = 1_790_000_000

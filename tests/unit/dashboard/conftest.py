@@ -31,7 +31,8 @@ import analytics_app
 import dashboard_app
 import users_app
 from analytics_app.config import AnalyticsSettings
-from chassis.revocation import RemoteStanding, RevocationList
+from chassis.revocation import RevocationList
+from chassis.standing import RemoteStanding
 from dashboard_app import reports
 from dashboard_app.config import DashboardSettings
 from users_app.config import UsersSettings
