@@ -6,9 +6,8 @@ Every statement of a snapshot looks at its deadline before it begins and while i
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import islice
 from typing import Any, TypeVar
@@ -97,18 +96,3 @@ def look(connection: Connection, *_: Any) -> None:
     deadline: Deadline | None = connection.get_execution_options().get(OPTION)
     if deadline:
         deadline.check()
-
-
-def hung_up(environ: Mapping[str, Any]) -> Callable[[], bool]:
-    """Returns what tells whether the client of a gunicorn request has closed its end."""
-    peer: socket.socket | None = environ.get("gunicorn.socket")
-
-    def has_gone() -> bool:
-        try:
-            return peer is not None and not peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-    return has_gone

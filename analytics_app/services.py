@@ -9,10 +9,11 @@ from flask import Flask, current_app, request
 
 from analytics_app.behaviour.admission import AdmissionControl
 from analytics_app.config import AnalyticsSettings
-from analytics_app.deadlines import Deadline, hung_up
+from analytics_app.deadlines import Deadline
 from analytics_app.ingest import Ingest
 from analytics_app.keys import KeyRing
 from analytics_app.readers import Readers
+from chassis.hang_up import hung_up
 
 NAME = "analytics"
 

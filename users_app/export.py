@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from threading import Lock
+from typing import Any
 
 from sqlalchemy import or_, select
 
 from chassis.client import Refused
-from chassis.errors import Unavailable
+from chassis.errors import TooManyRequests, Unavailable
 from chassis.schema import rfc3339
 from users_app import audit, clock, schemas, sessions
 from users_app.accounts import find
@@ -19,20 +21,52 @@ from users_app.parts import parts
 
 PAGE = 500
 KEPT_IN_MEMORY = 1024 * 1024
+MAX_AT_ONCE = 2  # of one worker, so that threads are left for everything else
+
+running: set[int] = set()
+changing = Lock()
 
 
-def export(user_id: int, access_token: str) -> IO[bytes]:
+class Document(SpooledTemporaryFile[bytes]):
+    """A file that takes one of the places for exports, and gives it back when it is closed.
+
+    Raises TooManyRequests or Unavailable where none is free.
+    """
+
+    def __init__(self, user_id: int) -> None:
+        super().__init__(KEPT_IN_MEMORY)
+        self.place = ExitStack()
+        take_place(user_id)
+        self.place.callback(running.discard, user_id)
+
+    def close(self) -> None:
+        """Closes the file; the first time, its place is free again."""
+        super().close()
+        self.place.close()
+
+
+def take_place(user_id: int) -> None:
+    with changing:
+        if user_id in running:
+            said = "An export of your account is under way already: one at a time."
+            raise TooManyRequests(said, retry_after=10)
+        if len(running) >= MAX_AT_ONCE:
+            raise Unavailable("Two exports are running already.", retry_after=10)
+        running.add(user_id)
+
+
+def export(user_id: int, access_token: str, has_gone: Callable[[], bool]) -> Document:
     """Returns the document, complete and rewound; raises Unavailable without analytics.
 
-    The events are read with the person's own token, page by page: all of them are there
-    before the first byte is answered, and memory stays flat.
+    The events are read with the person's own token, page by page, while the client waits: all
+    of them are there before the first byte is answered, and memory stays flat.
     """
-    own = held_here(user_id)
-    db.session.rollback()
-    document: IO[bytes] = SpooledTemporaryFile(KEPT_IN_MEMORY)  # noqa: SIM115 (handed on)
+    document = Document(user_id)
     try:
+        own = held_here(user_id)
+        db.session.rollback()
         document.write(json.dumps(own)[:-1].encode() + b', "events": [')
-        write_list(document, events(user_id, access_token))
+        write_list(document, events(user_id, access_token, has_gone))
         document.write(b"]}")
     except BaseException:
         document.close()
@@ -102,10 +136,14 @@ def shown_message(message: OutboxMessage) -> dict[str, Any]:
     }
 
 
-def events(user_id: int, access_token: str) -> Iterator[dict[str, Any]]:
+def events(
+    user_id: int, access_token: str, has_gone: Callable[[], bool]
+) -> Iterator[dict[str, Any]]:
     """Yields the person's events from analytics, newest first; raises Unavailable."""
     cursor: str | None = None
     while True:
+        if has_gone():
+            raise Unavailable("Nobody waits for the export any more.", retry_after=1)
         page = events_page(user_id, access_token, cursor)
         yield from page["items"]
         cursor = page["next_cursor"]
@@ -132,6 +170,6 @@ def not_now(retry_after: int) -> Unavailable:
     return Unavailable(detail, retry_after=retry_after)
 
 
-def write_list(document: IO[bytes], items: Iterable[dict[str, Any]]) -> None:
+def write_list(document: Document, items: Iterable[dict[str, Any]]) -> None:
     for number, item in enumerate(items):
         document.write((", " if number else "").encode() + json.dumps(item).encode())

@@ -12,6 +12,7 @@ from chassis.auth import Caller, caller, signed_in
 from chassis.bearer import bearer_credential
 from chassis.database import transaction
 from chassis.errors import Conflict, Invalid, NotFound, TooManyRequests, Unavailable
+from chassis.hang_up import hung_up
 from users_app import audit, schemas, sessions
 from users_app.accounts import change, find
 from users_app.export import export
@@ -72,20 +73,23 @@ def change_password(body: schemas.PasswordChange) -> ResponseReturnValue:
 
 
 @routes.get("/export")
-@api(answers={200: dict[str, Any]}, errors=(Unavailable,))
+@api(answers={200: dict[str, Any]}, errors=(TooManyRequests, Unavailable))
 @signed_in
 def export_me() -> Response:
     """Download all that is held about oneself, events included.
 
-    503 with Retry-After while analytics can't be asked.
+    One export of an account and two of all run at a time in each worker; one more is a 429 or
+    a 503 with Retry-After. 503 too while analytics can't be asked.
     """
     token = bearer_credential(request.headers.get("Authorization")) or ""
+    document = export(my_id(), token, hung_up(request.environ))
     answer = send_file(
-        export(my_id(), token),
+        document,
         mimetype="application/json",
         as_attachment=True,
         download_name=f"footfall-account-{my_id()}.json",
     )
+    answer.call_on_close(document.close)  # compressed it is no longer the answer's own file
     answer.headers["Cache-Control"] = "no-store"
     return answer
 

@@ -15,7 +15,7 @@ from flask import Flask
 from sqlalchemy import text
 
 from analytics_app.behaviour import raw
-from analytics_app.deadlines import Deadline, hung_up
+from analytics_app.deadlines import Deadline
 from analytics_app.services import NAME, services_in
 from chassis.errors import Unavailable
 from tests.unit.analytics.conftest import Api, MakeApp, user_token
@@ -159,18 +159,6 @@ def test_a_client_that_has_gone_frees_its_report(
     analyst.call("GET", "/analytics/properties", **given)
     assert time.monotonic() - begun < 5
     server.close()
-
-
-def test_a_client_that_waits_or_sends_on_has_not_gone() -> None:
-    server, client = socket.socketpair()
-    has_gone = hung_up({"gunicorn.socket": server})
-    assert not has_gone()
-    client.send(b"GET / HTTP/1.1")
-    assert not has_gone()
-    assert server.recv(3) == b"GET", "what it sent is still there to be read"
-    server.close()
-    client.close()
-    assert not hung_up({})(), "another server gives no socket"
 
 
 def test_a_loop_looks_now_and_then() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ from flask import Flask
 
 from tests.unit.users.conftest import MakeApp, Person
 from tests.unit.users.receiver import StandIn
+from users_app.export import Document, running
 
 
 @pytest.fixture
@@ -88,3 +90,49 @@ def test_nothing_but_the_export_needs_analytics(make_app: MakeApp) -> None:
     assert ada.call("PATCH", "/users/me", json={"full_name": "Ada"}).status_code == 200
     assert ada.call("GET", "/users/me/export").status_code == 503
     assert ada.client.get("/health").status_code == 200
+
+
+def test_one_export_of_an_account_and_two_of_all_run_at_a_time(
+    admin: Person, ada: Person, analytics: StandIn
+) -> None:
+    analytics.decide = lambda *_: (200, {}, {"items": [], "next_cursor": None})
+    mine = Document(ada.id)
+    refused = ada.call("GET", "/users/me/export")
+    assert (refused.status_code, analytics.asked) == (429, [])
+    assert "one at a time" in refused.get_json()["detail"]
+    another = Document(98)
+    full = admin.call("GET", "/users/me/export")
+    assert (full.status_code, analytics.asked) == (503, [])
+    assert min(int(each.headers["Retry-After"]) for each in (refused, full)) >= 1
+    mine.close()
+    again = Document(ada.id)
+    mine.close()
+    assert running == {98, ada.id}, "who is closed twice frees nobody else's place"
+    again.close()
+    another.close()
+    assert ada.call("GET", "/users/me/export").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "br"])
+def test_a_place_is_free_once_the_answer_is_over(
+    ada: Person, analytics: StandIn, method: str, encoding: str
+) -> None:
+    many = [event(number) for number in range(500)]
+    analytics.decide = lambda *_: (200, {}, {"items": many, "next_cursor": None})
+    headers = {"Accept-Encoding": encoding}
+    answer = ada.call(method, "/users/me/export", headers=headers, buffered=False)
+    assert answer.status_code == 200
+    if method == "GET":
+        assert running == {ada.id}, "while it is being read"
+    answer.close()
+    assert running == set()
+
+
+def test_an_export_ends_when_its_client_has_gone(ada: Person, analytics: StandIn) -> None:
+    analytics.decide = lambda *_: (200, {}, {"items": [event(1)], "next_cursor": "more"})
+    server, client = socket.socketpair()
+    client.close()
+    ada.call("GET", "/users/me/export", environ_overrides={"gunicorn.socket": server})
+    assert (analytics.asked, running) == ([], set())
+    server.close()
