@@ -205,6 +205,13 @@ def nobody_outside_reads_metrics(topology: Topology) -> None:
         assert requests.get(topology.url(app, "/health"), timeout=10).json()["status"] == "ok"
 
 
+def each_app_keeps_what_is_its_own_in_redis(topology: Topology) -> None:
+    # Without Redis users and analytics would go on, each worker counting by itself.
+    for app in ("users", "analytics", "dashboard"):
+        words = ("grep", "-qr", f"footfall-{app}:limits", "/data")
+        assert topology.succeeds_inside("redis", *words), app
+
+
 def prometheus_reaches_every_target(topology: Topology) -> None:
     def all_up() -> bool:
         up = {each["metric"]["job"] for each in topology.asked("up == 1")}
@@ -272,6 +279,7 @@ STEPS: tuple[Callable[[Topology], None], ...] = (
     images_hold_no_build_tool_and_their_disk_is_read_only,
     the_main_job_runs_through_the_gateway,
     nobody_outside_reads_metrics,
+    each_app_keeps_what_is_its_own_in_redis,
     prometheus_reaches_every_target,
     reports_come_from_the_replica,
     a_partition_between_users_and_analytics_heals_without_loss,
