@@ -200,6 +200,16 @@ def test_who_shows_nothing_is_nobody_and_who_shows_nonsense_is_refused(gate: Gat
         assert refusal.value.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
+def test_a_good_token_under_another_scheme_is_refused(gate: Gate, clocks: Clocks) -> None:
+    sent = token(clocks)
+    for header in (f"Basic {sent}", f"Token {sent}", sent):
+        with (
+            gate.app.test_request_context(headers={"Authorization": header}),
+            pytest.raises(Unauthenticated, match="must be: Bearer"),
+        ):
+            gate.authenticate()
+
+
 def test_a_token_is_verified_once_a_minute(gate: Gate, clocks: Clocks) -> None:
     sent = token(clocks)
     for _ in range(5):
