@@ -37,7 +37,8 @@ def issue(email: str) -> tuple[str, str] | None:
 
     The code goes there, never to the address that was asked with.
     """
-    account = find.account_by_email(email)
+    # Locked: a code made beside a change of email would outlive it, at the address before.
+    account = find.locked_by_email(email)
     if account is None or not account.is_active or live_resets(account) >= LIVE_AT_ONCE:
         return None
     now, code = clock.now(), secrets.token_urlsafe(32)

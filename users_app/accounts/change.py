@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import delete, select
 
 from chassis.database import transaction
-from chassis.errors import Conflict, FieldError, Invalid
+from chassis.errors import Conflict, FieldError, Forbidden, Invalid
 from users_app import audit, clock, names, outbox, passwords, sessions, throttle
 from users_app.accounts import find
 from users_app.accounts.register import named_conflicts
@@ -21,11 +21,11 @@ GUARDED = ("role", "is_active")
 
 
 def change_account(user_id: int, changes: dict[str, Any], origin: Origin) -> User:
-    """Sets the given fields; raises NotFound, Conflict (a name taken, the last
-    admin), or TooManyRequests (a new email again and again).
+    """Sets the given fields; raises NotFound, Forbidden (an admin no longer), Conflict (a name
+    taken, the last admin), or TooManyRequests (a new email again and again).
     """
     with named_conflicts(), transaction(db.session):
-        admins = locked_admins() if any(each in changes for each in GUARDED) else set()
+        admins = acting_admins(origin) if any(each in changes for each in GUARDED) else set()
         account = find.locked(user_id)
         changed = {
             field: value for field, value in changes.items() if getattr(account, field) != value
@@ -85,6 +85,17 @@ def locked_admins() -> set[int]:
     return set(db.session.scalars(query.with_for_update()))
 
 
+def acting_admins(origin: Origin) -> set[int]:
+    """Returns the active admins, locked; raises Forbidden if who acts is none of them.
+
+    Whoever was demoted while this waited for the lock could else take the demotion back.
+    """
+    admins = locked_admins()
+    if origin.actor_id is not None and origin.actor_id not in admins:
+        raise Forbidden("Only an admin may do this.")
+    return admins
+
+
 def refuse_last_admin(account: User, admins: set[int]) -> None:
     """Raises Conflict if no other active admin would be left."""
     if admins == {account.id}:
@@ -92,12 +103,12 @@ def refuse_last_admin(account: User, admins: set[int]) -> None:
 
 
 def delete_account(user_id: int, origin: Origin) -> None:
-    """Removes the account, and has analytics erase its events; raises NotFound, Conflict."""
+    """Removes the account, and has analytics erase its events; raises as a change does."""
+    by = "self" if origin.actor_id == user_id else "admin"
     with transaction(db.session):
-        admins = locked_admins()
+        admins = locked_admins() if by == "self" else acting_admins(origin)
         account = find.locked(user_id)
         refuse_last_admin(account, admins)
-        by = "self" if origin.actor_id == user_id else "admin"
         outbox.put_erasure(user_id, by=by)
         audit.record("deleted", user_id, origin, by=by)
         sessions.end_sessions(user_id)

@@ -30,9 +30,10 @@ def locked(user_id: int) -> User:
     return found
 
 
-def account_by_email(email: str) -> User | None:
-    """Returns the account with this address, in whatever case and form of its domain."""
-    return db.session.scalar(select(User).where(User.email_key == names.address_key(email)))
+def locked_by_email(email: str) -> User | None:
+    """Returns the account with this address, in whatever case and form of its domain, locked."""
+    query = select(User).where(User.email_key == names.address_key(email)).with_for_update()
+    return db.session.scalar(query.execution_options(populate_existing=True))
 
 
 def accounts_before(

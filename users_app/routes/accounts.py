@@ -96,7 +96,7 @@ def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account
     body=schemas.DeletionByAnyone,
     body_optional=True,
     answers={204: None},
-    errors=(NotFound, Conflict, Invalid),
+    errors=(Forbidden, NotFound, Conflict, Invalid),
 )
 @signed_in
 def delete_account(user_id: int, body: schemas.DeletionByAnyone) -> ResponseReturnValue:

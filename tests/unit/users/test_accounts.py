@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
+from chassis.errors import Forbidden
 from tests.unit.users.conftest import PASSWORD, MakeApp, Person, register
+from users_app.accounts import change
+from users_app.origin import Origin
 
 
 def test_a_registration_answers_the_account_without_its_password(client: FlaskClient) -> None:
@@ -194,6 +198,20 @@ def test_the_last_active_admin_stays(admin: Person, ada: Person) -> None:
 def test_a_disabled_admin_does_not_count_as_one(admin: Person, ada: Person) -> None:
     admin.call("PATCH", f"/users/{ada.id}", json={"role": "admin", "is_active": False})
     assert admin.call("PATCH", f"/users/{admin.id}", json={"role": "viewer"}).status_code == 409
+
+
+def test_who_was_demoted_meanwhile_takes_nothing_back(
+    app: Flask, admin: Person, ada: Person
+) -> None:
+    """The call had passed at the door, and waited for the demotion to be stored."""
+    acting = Origin("192.0.2.1", actor_id=ada.id)
+    with app.app_context():
+        with pytest.raises(Forbidden):
+            change.change_account(ada.id, {"role": "admin"}, acting)
+        with pytest.raises(Forbidden):
+            change.delete_account(admin.id, acting)
+    assert ada.call("GET", "/users/me").get_json()["role"] == "viewer"
+    assert admin.call("GET", "/users/me").status_code == 200
 
 
 def test_deleting_oneself_needs_the_password(ada: Person) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import smtplib
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import create_engine, func, select, text
 from werkzeug.test import TestResponse
 
+from chassis.database import transaction
 from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person
 from tests.unit.users.mailbox import code_in, deliver, mails
+from users_app import resets
+from users_app.accounts import change, find
 from users_app.models import Mail, PasswordReset, db
 from users_app.relay import housekeeping, mailer
 
@@ -131,6 +137,50 @@ def test_a_code_is_dead_after_a_change(admin: Person, ada: Person, code: str, ch
         for value in (False, True):
             admin.call("PATCH", f"/users/{ada.id}", json={"is_active": value})
     assert confirm(ada, code).status_code == 422
+
+
+def test_a_code_made_beside_a_change_of_email_does_not_outlive_it(
+    app: Flask, database_url: str, ada: Person
+) -> None:
+    if database_url == "sqlite://":
+        pytest.skip("SQLite has one writer at a time")
+    made: list[object] = []
+    issuing = Thread(target=issue_in(app, made))
+    with app.app_context():
+        with transaction(db.session):
+            account = find.locked(ada.id)
+            issuing.start()
+            wait_for_lock(database_url)
+            account.email = account.email_key = "ada@new.test"
+            change.void_resets(ada.id)
+        issuing.join()
+        codes = db.session.scalar(select(func.count()).select_from(PasswordReset))
+    assert (made, codes) == ([None], 0)
+
+
+def issue_in(app: Flask, made: list[object]) -> Callable[[], None]:
+    """Returns what makes a code for the address before, in a thread of its own."""
+
+    def issue() -> None:
+        with app.app_context(), transaction(db.session):
+            made.append(resets.issue("ada@example.com"))
+
+    return issue
+
+
+def wait_for_lock(database_url: str) -> None:
+    """Waits until one backend of the database waits for another's lock."""
+    engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with engine.connect() as connection:
+        for _ in range(300):
+            if connection.execute(waiting).scalar_one():
+                break
+            time.sleep(0.01)
+    engine.dispose()
 
 
 def test_all_codes_are_dead_once_one_was_used(
