@@ -18,6 +18,7 @@ from flask import (
     request,
     url_for,
 )
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -67,6 +68,8 @@ def problem_page(problem: Problem) -> Response:
         with suppress(Problem):
             session.sign_out()
         return to_sign_in()
+    if request_ctx.url_adapter is None:  # a Host that can't be read: no page can link anywhere
+        return Response(problem.title, problem.status, content_type="text/plain")
     recognize()
     template = "_problem.html" if is_fragment() else "error.html"
     answer = make_response(render_template(template, problem=problem), problem.status)
@@ -101,7 +104,10 @@ def wanted_page() -> str:
 
 
 def local_part(address: str) -> str:
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return ""
     if parts.netloc != request.host:
         return ""
     return safe_next(parts.path + (f"?{parts.query}" if parts.query else "")) or ""

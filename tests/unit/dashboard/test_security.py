@@ -35,6 +35,20 @@ def test_files_errors_and_refusals_carry_the_policy_too(platform: Platform) -> N
         assert_guarded(answer)
 
 
+@pytest.mark.parametrize("header", ["Host", "Origin", "Referer", "HX-Current-URL"])
+@pytest.mark.parametrize("address", ["http://[", "//[", "a" * 64, "\xe9"])
+def test_an_address_that_is_none_is_no_bug(platform: Platform, header: str, address: str) -> None:
+    browser = platform.visitor()
+    for extra in ({}, {"HX-Request": "true"}):
+        headers = {header: address, **extra}
+        for path in ("/audit", "/nowhere"):
+            assert browser.client.get(path, headers=headers).status_code < 500
+        refusal = browser.client.post("/login", headers=headers)
+        assert refusal.status_code in (400, 403)
+        assert_guarded(refusal)
+        assert platform.admin.client.post("/logout", headers=headers).status_code < 500
+
+
 def test_a_bug_is_a_page_with_the_policy_and_without_its_insides(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
