@@ -21,7 +21,7 @@ from flask.sessions import SessionInterface, SessionMixin
 
 from chassis.auth import Caller
 from chassis.client import Refused
-from chassis.errors import Problem, Unauthenticated
+from chassis.errors import Problem, Unauthenticated, Unavailable
 from chassis.revocation import RevocationList
 from dashboard_app.config import DashboardSettings
 from dashboard_app.store import Store, open_store
@@ -161,7 +161,7 @@ def claims_of(access_token: str) -> Json:
 
 def keep(session: Session) -> None:
     left = session.started + lifetime() - time.time()
-    store().put("session", cookie().sid, asdict(session), max(1, int(left)))
+    store().put("session", cookie().sid, asdict(session), left)
     g.session = session
 
 
@@ -270,5 +270,6 @@ def refreshed(refresh_token: str) -> tuple[Json, Json]:
     except Refused as refused:
         if refused.status in (400, 401):
             raise Unauthenticated(SIGNED_OUT) from None
-        raise
+        # A Problem, as all expect who ask for the caller: error pages do too.
+        raise Unavailable(str(refused)) from None
     return answer

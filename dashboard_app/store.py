@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import hmac
 import json
+import math
 import os
 import secrets
 import time
@@ -73,13 +74,13 @@ class Store:
         opened = self.opened(key, sealed) if sealed else None
         return opened["record"] if opened and opened["until"] > time.time() else None
 
-    def put(self, kind: str, sid: str, record: dict[str, Any], seconds: int) -> None:
-        """Keeps the record for that long."""
+    def put(self, kind: str, sid: str, record: dict[str, Any], seconds: float) -> None:
+        """Keeps the record for that long, to the fraction: none is made to last by being kept."""
         key = self.key(kind, sid)
         content = json.dumps({"until": time.time() + seconds, "record": record}).encode()
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = nonce + self.cipher.encrypt(nonce, content, key.encode())
-        self.backend.put(key, sealed, seconds)
+        self.backend.put(key, sealed, math.ceil(seconds))
 
     def drop(self, sid: str, *kinds: str) -> None:
         """Forgets the session's records of these kinds."""
@@ -199,7 +200,7 @@ class RedisBackend:
 
     def put(self, key: str, content: bytes, seconds: int) -> None:
         with unavailable_if_down():
-            self.client.set(KEY_PREFIX + key, content, ex=seconds)
+            self.client.set(KEY_PREFIX + key, content, ex=max(1, seconds))
 
     def drop(self, *keys: str) -> None:
         with unavailable_if_down():

@@ -285,6 +285,31 @@ def test_a_session_ends_at_its_absolute_age(
     assert ada.get("/overview/types").status_code == 302
 
 
+def test_a_session_that_is_renewed_at_its_end_lasts_no_longer(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    change(everywhere, ada, started=time.time() - session_limit(everywhere) - 5)
+    spoil(everywhere, ada)
+    assert ada.get("/overview/types").status_code == 200
+    assert ada.get("/overview/types").status_code == 302
+
+
+def test_a_page_that_is_none_is_a_404_while_a_session_can_not_be_renewed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = platform.person("ada")
+    change(platform, ada, issued_at=0)
+    platform.call(
+        "users", "PATCH", f"/users/{ada.id}", platform.admin.token, json={"role": "analyst"}
+    )
+
+    def refused(_token: str) -> Any:
+        raise Refused(429, {"title": "Too many requests"})
+
+    monkeypatch.setattr(platform.app.extensions["users"], "refresh", refused)
+    assert ada.get("/nowhere").status_code == 404
+    assert ada.get("/").status_code == 503
+
+
 def session_limit(platform: Platform) -> float:
     return platform.app.permanent_session_lifetime.total_seconds()
 
