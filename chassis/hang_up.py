@@ -14,7 +14,7 @@ def hung_up(environ: Mapping[str, Any]) -> Callable[[], bool]:
     def has_gone() -> bool:
         try:
             return peer is not None and not peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        except (BlockingIOError, ValueError):  # encrypted it can't be told: no peeking there
             return False
         except OSError:
             return True
