@@ -25,12 +25,9 @@ LONGEST_SAMPLE = 200
 
 
 def properties(source: Source, types: Sequence[str], window: Window) -> list[dict[str, Any]]:
-    """Returns up to 1,000 keys in all, of each type the most frequent first.
-
-    Without types: of all, the largest first.
-    """
+    """Returns up to 1,000 keys in all: of the largest types, and of each the most frequent."""
     found: list[dict[str, Any]] = []
-    for event_type in types or source.types_by_size(window):
+    for event_type in source.types(window, types):
         most = MAX_LISTED_KEYS - len(found)
         if not most:
             break

@@ -33,7 +33,8 @@ def retention(
     found = buckets(span, interval)
     spans = [Span(max(each.start, span.start), min(each.end, span.end)) for each in found]
     present = [source.present(cut(each)) for each in spans]
-    back = [acted(source, each, types) for each in spans] if types else present
+    there = source.types(Window.of(Span(span.start, span.end)), types)
+    back = [acted(source, each, there) for each in spans] if types else present
     before = source.present_before(span.start)
     source.deadline.check(2 * sum(map(len, (before, *present))))
     people, cohorts = cohorts_of(present, before)

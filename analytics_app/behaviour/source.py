@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from heapq import nsmallest
@@ -90,9 +90,10 @@ class Source:
         )
         return story.where(story.actors != 0)
 
-    def types_by_size(self, window: Window) -> list[str]:
-        """Returns the types of which there may be events in the window, the largest first."""
-        return self.raw.types_by_size(window)
+    def types(self, window: Window, wanted: Collection[str] = ()) -> list[str]:
+        """Returns those of the types, or of all, that may have events there, largest first."""
+        some = set(wanted)
+        return [each for each in self.raw.types_by_size(window) if each in some or not some]
 
     def keys(self, event_type: str, window: Window, most: int) -> list[str]:
         """Returns the properties that events of a type may have, the most frequent if too many."""

@@ -191,7 +191,7 @@ class Paths(Answer):
 
 
 class PropertiesQuery(RangeQuery):
-    """A range; without event types, all of them, the largest first."""
+    """A range; without event types, all of them."""
 
     event_type: list[EventType] = []
 
@@ -210,7 +210,7 @@ class Property(Model):
 
 
 class Properties(Answer):
-    """The keys of each event type, the most frequent first; at most 1,000 in all."""
+    """The keys of each event type, largest type and most frequent key first; at most 1,000."""
 
     items: list[Property]
 

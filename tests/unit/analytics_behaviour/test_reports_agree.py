@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from analytics_app.behaviour import properties
 from analytics_app.behaviour.sealing import seal_due
+from analytics_app.behaviour.source import Source
 from analytics_app.models import db
 from tests.unit.analytics.conftest import Api
 from tests.unit.analytics_behaviour.agreement import ZONES, all_agree
@@ -61,9 +63,31 @@ def test_keys_are_listed_of_the_largest_types_and_so_many_in_all(
     asked = {"start": "2026-03-20", "end": "2026-03-21"}
     expected = {
         (): [("big", "x"), ("big", "y"), ("a", "m")],
-        ("mid", "big"): [("mid", "p"), ("big", "x"), ("big", "y")],
-        ("a", "big", "mid"): [("a", "m"), ("a", "n"), ("big", "x")],
+        ("mid", "mid", "none", "a"): [("a", "m"), ("a", "n"), ("mid", "p")],
+        ("none",): [],
     }
     for types, rows in expected.items():
         found = admin.get("/analytics/properties", event_type=list(types), **asked)["items"]
         assert [(each["event_type"], each["key"]) for each in found] == rows
+
+
+def test_types_of_which_there_is_nothing_are_not_read(
+    admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.send({"event_type": "a", "created_at": START.isoformat(), "user_id": 1,
+                "event_id": str(uuid.uuid4()), "metadata": {"k": 1}})  # fmt: skip
+    asked: dict[str, Any] = {"start": "2026-03-20", "end": "2026-03-21", "interval": "day"}
+    expected = admin.get("/analytics/retention", event_type="a", **asked)
+    read: list[str] = []
+    frame = Source.frame
+
+    def noted(source: Source, event_type: str, *given: Any) -> Any:
+        read.append(event_type)
+        return frame(source, event_type, *given)
+
+    monkeypatch.setattr(Source, "frame", noted)
+    many = ["a", "a", *(f"none{number}" for number in range(100))]
+    found = admin.get("/analytics/retention", event_type=many, **asked)
+    assert found["cohorts"] == expected["cohorts"]
+    assert found["cohorts"][0]["cells"][0]["users"] == 1
+    assert read == ["a"]
