@@ -10,6 +10,7 @@ Each worker process counts for itself.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
@@ -30,11 +31,22 @@ TOO_BUSY = "So many events are coming in that this must wait: try again soon."
 
 @dataclass(slots=True)
 class Computation:
-    """A question under way, and what came of it: an answer, a problem, or neither."""
+    """A question under way, and what came of it: an answer, a problem, or neither.
 
+    What it reads was stored before `reads_at`, a moment of the monotonic clock.
+    """
+
+    reads_at: float = math.inf
     is_over: bool = False
     answer: Any = None
     problem: Problem | None = None
+
+    def begin_reading(self) -> None:
+        """Notes that what is stored from now on may be missing."""
+        self.reads_at = time.monotonic()
+
+
+Compute = Callable[[Computation], Any]
 
 
 class AdmissionControl:
@@ -50,14 +62,18 @@ class AdmissionControl:
         self.turns = Lock()
         self.free_at = 0.0
 
-    def once(self, question: Hashable, deadline: Deadline, compute: Callable[[], Any]) -> Any:
+    def once(self, question: Hashable, deadline: Deadline, compute: Compute) -> Any:
         """Returns the answer, computed by whoever asks first; raises its problem.
 
-        Whoever asks meanwhile gets what was stored when the computation began. If it was
+        An answer is given to whoever asked before it began to read, so that it holds all that
+        was stored before it was asked for; those who ask later share the next one. If it was
         given up, since its client went away or found no place, the next one computes.
         """
+        asked_at = time.monotonic()
         while (found := self.begun(question)) is not None:
             self.wait_out(found, deadline)
+            if found.reads_at < asked_at:
+                continue
             if found.problem:
                 raise found.problem
             if found.answer is not None:
@@ -76,10 +92,10 @@ class AdmissionControl:
         with self.changed:
             self.wait_for(lambda: found.is_over, deadline, deadline.refusal)
 
-    def computed(self, question: Hashable, deadline: Deadline, compute: Callable[[], Any]) -> Any:
+    def computed(self, question: Hashable, deadline: Deadline, compute: Compute) -> Any:
         mine = self.under_way[question]
         try:
-            mine.answer = compute()
+            mine.answer = compute(mine)
             return mine.answer
         except Problem as problem:
             if not deadline.gone and not isinstance(problem, TooManyRequests):

@@ -10,6 +10,7 @@ from flask import Blueprint, request
 from pydantic import BaseModel
 
 from analytics_app.behaviour import funnels
+from analytics_app.behaviour.admission import Computation
 from analytics_app.behaviour.breakdown import breakdown
 from analytics_app.behaviour.durations import seconds_of
 from analytics_app.behaviour.frames import Window
@@ -61,11 +62,13 @@ def report(
     """
     control, deadline = services().admission, services().deadline()
 
-    def computed() -> dict[str, Any]:
-        with (
-            control.admit(f"{caller().kind} {caller().subject}", deadline),
-            services().readers.snapshot(deadline) as snapshot,
-        ):
+    def computed(computation: Computation) -> dict[str, Any]:
+        with control.admit(f"{caller().kind} {caller().subject}", deadline):
+            computation.begin_reading()
+            return read()
+
+    def read() -> dict[str, Any]:
+        with services().readers.snapshot(deadline) as snapshot:
             if needs_raw_since is not None:
                 Rollups(snapshot.connection).need_raw(needs_raw_since)
             head = {"start": rfc3339(span.start), "end": rfc3339(span.end), "tz": span.zone.key}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from analytics_app.behaviour.admission import MAX_WAITING, SHARE, AdmissionControl
+from analytics_app.behaviour.admission import MAX_WAITING, SHARE, AdmissionControl, Computation
 from analytics_app.deadlines import Deadline
 from analytics_app.services import services_in
 from analytics_app.writers import Busyness
@@ -156,11 +157,15 @@ class Question:
     def __init__(self, problem: Problem | None = None) -> None:
         self.control = AdmissionControl(lambda: 0.0, 2)
         self.go_on, self.times, self.answers = threading.Event(), 0, list[object]()
+        self.read_on = threading.Event()
+        self.read_on.set()
         self.problem = problem
 
-    def compute(self) -> int:
+    def compute(self, computation: Computation) -> int:
         self.times += 1
         assert self.go_on.wait(10)
+        computation.begin_reading()
+        assert self.read_on.wait(10)
         if self.problem:
             raise self.problem
         return self.times
@@ -176,7 +181,7 @@ def test_the_same_question_under_way_is_computed_once() -> None:
     question = Question()
     threads = [started(question.ask) for _ in range(4)]
     waiting_for(lambda: question.control.waiting == 3)
-    assert question.control.once("another", Deadline(5), lambda: "x") == "x"
+    assert question.control.once("another", Deadline(5), lambda _: "x") == "x"
     question.go_on.set()
     for thread in threads:
         thread.join()
@@ -184,6 +189,28 @@ def test_the_same_question_under_way_is_computed_once() -> None:
     question.ask()
     assert question.answers[-1] == 2, "the next one is computed anew"
     assert not question.control.under_way
+
+
+def test_who_asks_when_reading_has_begun_shares_the_next_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    question, looks = Question(), list[object]()
+    begun = question.control.begun
+    monkeypatch.setattr(question.control, "begun", lambda q: (begun(q), looks.append(q))[0])
+    question.read_on.clear()
+    question.go_on.set()
+    first = started(question.ask)
+    waiting_for(lambda: question.control.under_way["q"].reads_at < math.inf)
+    later = [started(question.ask) for _ in range(3)]
+    waiting_for(lambda: question.control.waiting == 3)
+    question.go_on.clear()
+    question.read_on.set()
+    first.join()
+    waiting_for(lambda: len(looks) == 1 + 3 + 3)
+    question.go_on.set()
+    for thread in later:
+        thread.join()
+    assert question.answers == [1, 2, 2, 2], "what was stored before they asked is in it"
 
 
 def test_its_refusal_is_shared_too() -> None:
