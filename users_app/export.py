@@ -114,14 +114,16 @@ def shown_invite(invite: Invite) -> dict[str, Any]:
 
 
 def shown_entry(entry: AuditEntry) -> dict[str, Any]:
+    """Returns the entry; where an admin acted is about the admin, and left out."""
+    by_another = entry.actor_id not in (None, entry.account_id)
     return {
         "id": entry.id,
         "created_at": rfc3339(entry.created_at),
         "action": entry.action,
         "actor_id": entry.actor_id,
         "account_id": entry.account_id,
-        "address": entry.address,
-        "user_agent": entry.user_agent,
+        "address": None if by_another else entry.address,
+        "user_agent": None if by_another else entry.user_agent,
         "details": entry.details,
     }
 

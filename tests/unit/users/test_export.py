@@ -56,6 +56,21 @@ def test_an_export_holds_everything_and_is_a_download(
     assert "hashed_password" not in document["account"]
 
 
+def test_an_export_tells_nobody_where_an_admin_is(
+    admin: Person, ada: Person, analytics: StandIn
+) -> None:
+    at_home = {"environ_base": {"REMOTE_ADDR": "203.0.113.7"}, "headers": {"User-Agent": "Home/1"}}
+    admin.call("PATCH", f"/users/{ada.id}", json={"role": "analyst"}, **at_home)
+    ada.sign_in("a wrong password")
+    analytics.pages = [{"items": [], "next_cursor": None}]
+    answer = ada.call("GET", "/users/me/export")
+    places = {each["action"]: each["address"] for each in answer.get_json()["audit"]}
+    assert places["role_changed"] is None
+    assert places["signed_in"] == places["sign_in_failed"] == "127.0.0.1"
+    assert "203.0.113.7" not in answer.text
+    assert "Home/1" not in answer.text
+
+
 def test_the_events_are_asked_for_with_the_persons_own_token(
     ada: Person, analytics: StandIn
 ) -> None:
