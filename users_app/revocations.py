@@ -7,12 +7,13 @@ escapes it. All times are the database's, one clock for all servers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Table, case, delete, select
+from sqlalchemy import Table, case, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from chassis.errors import TooManyRequests
 from chassis.revocation import digest
 from users_app import clock
 from users_app.models import Revocation, db
@@ -21,6 +22,8 @@ from users_app.parts import parts
 # Beyond a token's life: what clocks may differ by, at its issue and at its check.
 SLACK = timedelta(minutes=1)
 MAX_LISTED = 10_000
+# Services take tokens that are dated 30 s ahead; clocks differ, too.
+MAX_AHEAD_SECONDS = 20
 
 
 def revoke(session_ids: Iterable[int]) -> None:
@@ -29,9 +32,23 @@ def revoke(session_ids: Iterable[int]) -> None:
 
 
 def revoke_issued(session_ids: Iterable[int]) -> None:
-    """Revokes the tokens issued so far of sessions that go on, within the transaction."""
-    now = clock.database_now(db.session)
-    put(session_ids, now, int(now.timestamp()) + 1)
+    """Revokes the tokens issued so far of sessions that go on, within the transaction.
+
+    Raises TooManyRequests where so many were revoked just now that the next tokens would be
+    dated further ahead than services take.
+    """
+    now, ids = clock.database_now(db.session), list(session_ids)
+    refuse_haste(ids, int(now.timestamp()))
+    put(ids, now, int(now.timestamp()) + 1)
+
+
+def refuse_haste(session_ids: Sequence[int], now: int) -> None:
+    listed = Revocation.digest.in_([digest(str(each)) for each in session_ids])
+    latest = db.session.scalar(select(func.max(Revocation.issued_before)).where(listed)) or now
+    if latest - now >= MAX_AHEAD_SECONDS:
+        raise TooManyRequests(
+            "The role was changed too often just now: try again in a moment.", retry_after=1
+        )
 
 
 def put(session_ids: Iterable[int], now: datetime, issued_before: int | None) -> None:

@@ -22,7 +22,7 @@ GUARDED = ("role", "is_active")
 
 def change_account(user_id: int, changes: dict[str, Any], origin: Origin) -> User:
     """Sets the given fields; raises NotFound, Forbidden (an admin no longer), Conflict (a name
-    taken, the last admin), or TooManyRequests (a new email again and again).
+    taken, the last admin), or TooManyRequests (a new email or role again and again).
     """
     with named_conflicts(), transaction(db.session):
         admins = acting_admins(origin) if any(each in changes for each in GUARDED) else set()

@@ -145,6 +145,21 @@ def test_two_changes_within_a_second_revoke_the_token_made_between(
     assert ada.client.get("/users/me", headers=bearer).status_code == 200
 
 
+def test_a_role_changed_again_and_again_dates_no_token_further_ahead_than_is_taken(
+    admin: Person, ada: Person
+) -> None:
+    """Dated an hour ahead, a token would rise again when its row is no longer kept."""
+    answers = [
+        admin.call("PATCH", f"/users/{ada.id}", json={"role": role})
+        for role in ("analyst", "viewer") * 40
+    ]
+    assert {answer.status_code for answer in answers} == {200, 429}
+    refreshed = ada.refresh().get_json()
+    assert claims(refreshed)["iat"] <= time.time() + revocations.MAX_AHEAD_SECONDS + 1
+    bearer = {"Authorization": f"Bearer {refreshed['access_token']}"}
+    assert ada.client.get("/users/me", headers=bearer).status_code == 200
+
+
 def test_what_revokes_no_token_is_not_listed(admin: Person, ada: Person) -> None:
     ada.call("PATCH", "/users/me", json={"full_name": "Ada L"})
     admin.call("PATCH", f"/users/{ada.id}", json={"role": "viewer", "username": "lovelace"})
