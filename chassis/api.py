@@ -277,7 +277,8 @@ def revalidated(answer: Response) -> Response:
     answer.headers["Cache-Control"] = "private, no-cache"
     # Weak: compression changes the bytes and not the meaning.
     answer.add_etag(weak=True)
-    answer.make_conditional(request)
+    if not request.if_match:  # which is for changes, and would be a 412 that is no problem
+        answer.make_conditional(request)
     return answer
 
 
