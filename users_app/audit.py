@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Select, select
@@ -9,6 +10,8 @@ from sqlalchemy import Select, select
 from users_app import clock
 from users_app.models import AuditEntry, User, db
 from users_app.origin import Origin
+
+ROWS_AT_ONCE = 1_000
 
 
 def record(action: str, account_id: int | None, origin: Origin, **details: Any) -> None:
@@ -38,10 +41,10 @@ def entries_before(entry_id: int | None, limit: int, **where: str | int | None) 
     return list(db.session.scalars(query.limit(limit)))
 
 
-def entries_about(account_id: int) -> list[AuditEntry]:
-    """Returns every entry about one account, oldest first."""
-    query = select(AuditEntry).where(AuditEntry.account_id == account_id)
-    return list(db.session.scalars(query.order_by(AuditEntry.id)))
+def entries_about(account_id: int) -> Iterable[AuditEntry]:
+    """Returns every entry about one account, oldest first, some at a time: there may be many."""
+    query = select(AuditEntry).where(AuditEntry.account_id == account_id).order_by(AuditEntry.id)
+    return db.session.scalars(query, execution_options={"yield_per": ROWS_AT_ONCE})
 
 
 def usernames(entries: list[AuditEntry]) -> dict[int, str]:

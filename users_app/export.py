@@ -63,11 +63,12 @@ def export(user_id: int, access_token: str, has_gone: Callable[[], bool]) -> Doc
     """
     document = Document(user_id)
     try:
-        own = held_here(user_id)
+        document.write(json.dumps(held_here(user_id))[:-1].encode())
+        write_list(document, "audit", map(shown_entry, audit.entries_about(user_id)))
+        write_list(document, "undelivered_events", map(shown_message, undelivered(user_id)))
         db.session.rollback()
-        document.write(json.dumps(own)[:-1].encode() + b', "events": [')
-        write_list(document, events(user_id, access_token, has_gone))
-        document.write(b"]}")
+        write_list(document, "events", events(user_id, access_token, has_gone))
+        document.write(b"}")
     except BaseException:
         document.close()
         raise
@@ -76,15 +77,13 @@ def export(user_id: int, access_token: str, has_gone: Callable[[], bool]) -> Doc
 
 
 def held_here(user_id: int) -> dict[str, Any]:
-    """Returns what this service keeps of the account."""
+    """Returns what this service keeps of the account, but for lists without end."""
     account = schemas.Account.model_validate(find.account(user_id))
     return {
         "exported_at": rfc3339(clock.now()),
         "account": account.model_dump(mode="json"),
         "sessions": [shown_session(each) for each in sessions.sessions_of(user_id)],
         "invites": [shown_invite(each) for each in invites_of(user_id)],
-        "audit": [shown_entry(each) for each in audit.entries_about(user_id)],
-        "undelivered_events": [shown_message(each) for each in undelivered(user_id)],
     }
 
 
@@ -95,7 +94,8 @@ def invites_of(user_id: int) -> Iterable[Invite]:
 
 def undelivered(user_id: int) -> Iterable[OutboxMessage]:
     waiting = select(OutboxMessage).where(OutboxMessage.user_id == user_id)
-    return db.session.scalars(waiting.order_by(OutboxMessage.id))
+    streamed = {"yield_per": audit.ROWS_AT_ONCE}
+    return db.session.scalars(waiting.order_by(OutboxMessage.id), execution_options=streamed)
 
 
 def shown_session(session: Session) -> dict[str, Any]:
@@ -172,6 +172,9 @@ def not_now(retry_after: int) -> Unavailable:
     return Unavailable(detail, retry_after=retry_after)
 
 
-def write_list(document: Document, items: Iterable[dict[str, Any]]) -> None:
+def write_list(document: Document, name: str, items: Iterable[dict[str, Any]]) -> None:
+    """Writes one more member of the document, a list, item by item."""
+    document.write(f', "{name}": ['.encode())
     for number, item in enumerate(items):
         document.write((", " if number else "").encode() + json.dumps(item).encode())
+    document.write(b"]")

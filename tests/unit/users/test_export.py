@@ -9,9 +9,13 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
+from chassis.database import transaction
 from tests.unit.users.conftest import MakeApp, Person
 from tests.unit.users.receiver import StandIn
+from users_app import audit
 from users_app.export import Document, running
+from users_app.models import db
+from users_app.origin import COMMAND
 
 
 @pytest.fixture
@@ -151,3 +155,19 @@ def test_an_export_ends_when_its_client_has_gone(ada: Person, analytics: StandIn
     ada.call("GET", "/users/me/export", environ_overrides={"gunicorn.socket": server})
     assert (analytics.asked, running) == ([], set())
     server.close()
+
+
+def test_entries_about_an_account_are_held_some_at_a_time(
+    ada: Person, analytics: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "ROWS_AT_ONCE", 10)
+    analytics.decide = lambda *_: (200, {}, {"items": [], "next_cursor": None})
+    with ada.client.application.test_request_context():
+        with transaction(db.session):
+            for number in range(100):
+                audit.record("updated", ada.id, COMMAND, number=number)
+        held = [len(db.session.identity_map) for _ in audit.entries_about(ada.id)]
+    assert (len(held), max(held) < 30) == (102, True)
+    document = ada.call("GET", "/users/me/export").get_json()
+    numbers = [each["details"].get("number") for each in document["audit"]]
+    assert numbers[2:] == list(range(100))
