@@ -149,7 +149,7 @@ def test_a_place_is_free_once_the_answer_is_over(
 
 
 def test_an_export_ends_when_its_client_has_gone(ada: Person, analytics: StandIn) -> None:
-    analytics.decide = lambda *_: (200, {}, {"items": [event(1)], "next_cursor": "more"})
+    analytics.decide = lambda *_: (200, {}, {"items": [event(1)], "next_cursor": None})
     server, client = socket.socketpair()
     client.close()
     ada.call("GET", "/users/me/export", environ_overrides={"gunicorn.socket": server})
