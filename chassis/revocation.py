@@ -97,15 +97,18 @@ class RevocationList:
             time.sleep(self.interval)
 
     def refresh(self) -> bool:
-        """Asks for the list once, and whether it was had; where not, the one at hand stays."""
+        """Asks for the list once, and whether it was had; where not, the one at hand stays.
+
+        Only who holds a list names its ETag: a 304 to anybody else is no list.
+        """
         try:
             answer = self.session.get(
                 self.url,
-                headers={"If-None-Match": self.etag},
+                headers={"If-None-Match": self.etag} if self.etag else {},
                 timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,
             )
-            if answer.status_code != 304:
+            if answer.status_code != 304 or not self.etag:
                 self.revoked = seconds_by_digest(answer)
                 self.etag = answer.headers.get("ETag", "")
         except Exception:  # whatever it is: nothing may end the thread

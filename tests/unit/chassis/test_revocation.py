@@ -28,6 +28,7 @@ class Publisher:
 
     def __init__(self) -> None:
         self.status = 200
+        self.tags = True
         self.revoked: dict[str, str | None] = {}
         self.others: str | None = None
         self.body: bytes | None = None
@@ -44,7 +45,8 @@ class Publisher:
                 etag = f'W/"{hash(body)}"'
                 known = self.headers.get("If-None-Match") == etag and publisher.status == 200
                 self.send_response(304 if known else publisher.status)
-                self.send_header("ETag", etag)
+                if publisher.tags:
+                    self.send_header("ETag", etag)
                 self.send_header("Content-Length", "0" if known else str(len(body)))
                 self.end_headers()
                 if not known:
@@ -112,7 +114,7 @@ def test_an_unchanged_list_is_not_sent_again(publisher: Publisher) -> None:
     found.revokes("1", SECOND)
     wait_until("more rounds", lambda: len(publisher.seen) > 3, 10)
     assert publisher.seen[0]["path"] == "/.well-known/revoked"
-    assert publisher.seen[0]["If-None-Match"] == ""
+    assert "If-None-Match" not in publisher.seen[0]
     assert publisher.seen[2]["If-None-Match"].startswith('W/"')
 
 
@@ -139,6 +141,26 @@ def test_the_last_list_holds_while_none_can_be_had(
     publisher.status, publisher.body = 200, None
     wait_until("a list", lambda: found.fetched > time.monotonic() - 1, 10)
     found.check()
+
+
+def test_a_304_to_who_holds_no_list_is_none(publisher: Publisher) -> None:
+    publisher.status = 304
+    assert not RevocationList(publisher.url).refresh()
+    found = followed(publisher)
+    with pytest.raises(Unavailable):
+        found.revokes("1", SECOND)
+    with pytest.raises(Unavailable):
+        found.check()
+    publisher.status, publisher.revoked = 200, {"1": None}
+    wait_until("a list", lambda: knows(found, "1"), 10)
+
+
+def test_a_list_without_an_etag_is_asked_for_as_if_none_were_held(publisher: Publisher) -> None:
+    publisher.tags, publisher.revoked = False, {"1": None}
+    found = followed(publisher)
+    assert found.revokes("1", SECOND)
+    wait_until("more rounds", lambda: len(publisher.seen) > 3, 10)
+    assert not any("If-None-Match" in each for each in publisher.seen)
 
 
 def test_a_process_that_never_had_a_list_knows_nothing_and_soon_says_so() -> None:
