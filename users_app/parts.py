@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import current_app
 
 from chassis.client import ApiClient
+from users_app.cached_body import CachedBody
 from users_app.config import UsersSettings
 from users_app.keys import KeyRing
 from users_app.passwords import PasswordHasher
@@ -22,6 +23,7 @@ class Parts:
     keys: KeyRing
     hasher: PasswordHasher
     analytics: ApiClient
+    revoked: CachedBody = field(default_factory=CachedBody)
 
 
 def parts() -> Parts:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, update
+from sqlalchemy import delete, insert, select, update
 
+from chassis.database import transaction
 from chassis.revocation import digest
 from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person
 from users_app import resets, revocations
@@ -218,6 +219,100 @@ def test_a_second_stands_for_more_than_the_list_may_hold(
     ]  # fmt: skip
     before = datetime.fromisoformat(found["issued_before"]).timestamp()
     assert all(claims(each)["iat"] < before <= time.time() + 1 for each in others)
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Returns a list with an item for each time that the rows were read and written out."""
+    made: list[None] = []
+    read = revocations.in_force
+
+    def counted() -> Any:
+        made.append(None)
+        return read()
+
+    monkeypatch.setattr(revocations, "in_force", counted)
+    return made
+
+
+def test_an_unchanged_list_is_read_once_whoever_asks(
+    ada: Person, make_app: MakeApp, readings: list[None]
+) -> None:
+    ada.call("POST", "/logout")
+    first = ada.client.get("/.well-known/revoked")
+    for known in ("", first.headers["ETag"], 'W/"another"') * 17:
+        again = ada.client.get("/.well-known/revoked", headers={"If-None-Match": known})
+        assert again.headers["ETag"] == first.headers["ETag"]
+        assert again.data == (b"" if again.status_code == 304 else first.data)
+    assert len(readings) == 1
+    assert make_app().test_client().get("/.well-known/revoked").data == first.data
+    assert len(readings) == 2, "another app has its own"
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def row(name: str, minute: float, before: int | None = None) -> dict[str, Any]:
+    until = NOW + timedelta(minutes=minute)
+    return {"digest": digest(name), "issued_before": before, "kept_until": until}
+
+
+def put(*rows: dict[str, Any]) -> None:
+    db.session.execute(insert(Revocation), list(rows))
+
+
+def change(name: str, **values: Any) -> None:
+    named = update(Revocation).where(Revocation.digest == digest(name))
+    db.session.execute(named.values(**values))
+
+
+def later(before: int) -> dict[str, Any]:
+    return {"issued_before": before, "kept_until": row("role", 16)["kept_until"]}
+
+
+def is_over(name: str) -> None:
+    change(name, kept_until=NOW - timedelta(minutes=1))
+
+
+def one_over_and_another_committed_late() -> None:
+    is_over("oldest")
+    put(row("late", 12))  # of a transaction that began before the newest row's
+
+
+CHANGES: dict[str, Callable[[], Any]] = {
+    "a session ended": lambda: put(row("new", 16)),
+    "committed late": lambda: put(row("late", 12)),
+    "a role changed": lambda: put(row("new", 16, 7)),
+    "a role changed again": lambda: change("role", **later(8)),
+    "within a microsecond": lambda: change("role", issued_before=8),
+    "and then the session ended": lambda: change("role", issued_before=None),
+    "the oldest is over": lambda: is_over("oldest"),
+    "one over, another committed late": one_over_and_another_committed_late,
+    "one over, a newer one": lambda: (is_over("oldest"), put(row("new", 16))),
+    "all over": lambda: db.session.execute(delete(Revocation)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("listed_at_most", [10_000, 3, 2])
+@pytest.mark.parametrize("how", CHANGES)
+def test_a_list_that_changed_is_told_at_once(
+    app: Flask, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, how: str, listed_at_most: int
+) -> None:
+    monkeypatch.setattr(revocations, "MAX_LISTED", listed_at_most)
+    commit(app, lambda: put(row("oldest", 10), row("as old", 10), row("role", 13, 7), row("b", 15)))
+    told(app)
+    commit(app, CHANGES[how])
+    assert told(app) == told(make_app())  # which never answered before
+
+
+def commit(app: Flask, change: Callable[[], Any]) -> None:
+    with app.app_context(), transaction(db.session):
+        change()
+
+
+def told(app: Flask) -> tuple[str, bytes]:
+    answer = app.test_client().get("/.well-known/revoked")
+    return answer.headers["ETag"], answer.data
 
 
 def test_no_limit_stands_between_the_services(make_app: MakeApp) -> None:
