@@ -32,10 +32,12 @@ SELECT {user}, TIMESTAMPTZ '{newest}' - g * INTERVAL '{seconds} seconds', gen_ra
 FROM generate_series(1, {events}) g;
 INSERT INTO counts (quarter, event_type, slot, count)
 SELECT floor(date_part('epoch', created_at) / 900)::int, event_type, 0, count(*)
-FROM events WHERE actor = {user} GROUP BY 1, 2;
+FROM events WHERE actor = {user} GROUP BY 1, 2
+ON CONFLICT (quarter, event_type, slot) DO UPDATE SET count = counts.count + excluded.count;
 INSERT INTO counts_day (day, event_type, slot, count)
 SELECT floor(date_part('epoch', created_at) / 86400)::int, event_type, 0, count(*)
-FROM events WHERE actor = {user} GROUP BY 1, 2;
+FROM events WHERE actor = {user} GROUP BY 1, 2
+ON CONFLICT (day, event_type, slot) DO UPDATE SET count = counts_day.count + excluded.count;
 INSERT INTO presence (day, actor, low, high)
 SELECT q / 96, {user}, bit_or(CASE WHEN q % 96 < 48 THEN 1::bigint << (q % 96) ELSE 0 END),
        bit_or(CASE WHEN q % 96 < 48 THEN 0 ELSE 1::bigint << (q % 96 - 48) END)
