@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from flask import Flask
@@ -151,13 +152,19 @@ class FastLane:
     ) -> bytes:
         """Returns the whole answer; logs and counts it."""
         seconds = time.perf_counter() - plain.begun
-        self.record(int(status[:3]), seconds, plain.request_id, plain.caller.user_id)
+        self.record(int(status[:3]), seconds, plain.request_id, plain.caller)
         head = (
-            f"HTTP/1.1 {status}\r\nServer: gunicorn\r\nDate: {formatdate(usegmt=True)}\r\n"
+            f"HTTP/1.1 {status}\r\nServer: gunicorn\r\nDate: {date(int(time.time()))}\r\n"
             f"Connection: keep-alive\r\nContent-Type: {media_type}\r\n{self.headers}{more}"
             f"Content-Length: {len(body)}\r\nX-Request-ID: {plain.request_id}\r\n\r\n"
         )
         return head.encode() + body
+
+
+@lru_cache(maxsize=1)
+def date(second: int) -> str:
+    """Returns a Unix second as the header writes it."""
+    return formatdate(second, usegmt=True)
 
 
 def fields_of(head: bytes) -> dict[bytes, bytes] | None:

@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, MutableMapping
+from functools import cache
 from typing import Any
 
 import structlog
@@ -17,6 +18,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
+
+from chassis.auth import Caller
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -102,7 +105,10 @@ def install_request_log(app: Flask) -> None:
     def end(response: Response) -> Response:
         response.headers["X-Request-ID"] = g.get("request_id", "")
         if not request.path.startswith(QUIET):
-            log.info("request", **summary(response))
+            seconds = time.perf_counter() - g.get("started", 0)
+            caller = g.get("caller")
+            told = summary(request.method, route(request), response.status_code, seconds, caller)
+            log.info("request", **told)
         return response
 
 
@@ -111,40 +117,42 @@ def request_id(given: str) -> str:
     return given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def recorder(app: Flask, method: str, rule: str) -> Callable[[int, float, str, int | None], None]:
+def recorder(
+    app: Flask, method: str, rule: str
+) -> Callable[[int, float, str, Caller | None], None]:
     """Returns what logs and counts a request that was answered beside Flask, as Flask's own are.
 
-    It is called with the status, the seconds it took, the request id and the user id.
+    It is called with the status, the seconds it took, the request id and the caller.
     """
-    log = get_logger("request")
+    log = get_logger("request").bind()
     collectors = metrics_registry(app)._names_to_collectors
     durations: Any = collectors["flask_http_request_duration_seconds"]
     requests: Any = collectors["flask_http_request_total"]
 
-    def record(status: int, seconds: float, request_id: str, user_id: int | None) -> None:
-        durations.labels(method=method, url_rule=rule, status=status).observe(seconds)
-        requests.labels(method=method, status=status).inc()
-        log.info(
-            "request",
-            request_id=request_id,
-            method=method,
-            route=rule,
-            status=status,
-            duration_ms=round(seconds * 1000, 2),
-            user_id=user_id,
-        )
+    @cache  # to find the series of some labels costs more than to count
+    def series(status: int) -> tuple[Any, Any]:
+        labelled = durations.labels(method=method, url_rule=rule, status=status)
+        return labelled, requests.labels(method=method, status=status)
+
+    def record(status: int, seconds: float, request_id: str, caller: Caller | None) -> None:
+        duration, count = series(status)
+        duration.observe(seconds)
+        count.inc()
+        log.info("request", request_id=request_id, **summary(method, rule, status, seconds, caller))
 
     return record
 
 
-def summary(response: Response) -> dict[str, Any]:
-    caller = g.get("caller")
+def summary(
+    method: str, rule: str, status: int, seconds: float, caller: Caller | None
+) -> dict[str, Any]:
+    """Returns what a request's log line tells."""
     return {
-        "method": request.method,
-        "route": route(request),
-        "status": response.status_code,
-        "duration_ms": round((time.perf_counter() - g.get("started", 0)) * 1000, 2),
-        "user_id": getattr(caller, "user_id", None),
+        "method": method,
+        "route": rule,
+        "status": status,
+        "duration_ms": round(seconds * 1000, 2),
+        "user_id": caller.user_id if caller else None,
         "caller": f"{caller.kind}:{caller.subject}" if caller else None,
     }
 

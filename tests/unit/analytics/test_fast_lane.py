@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from structlog.testing import capture_logs
 
 from analytics_app.fast_lane import FastLane
 from chassis.worker import LANE
@@ -80,6 +81,22 @@ def test_an_answer_of_the_lane_is_flasks_to_the_letter(app: Flask, admin: Api) -
         k: v for k, v in slow.headers.items() if k not in of_the_server
     }
     assert {**fast.json, **{k: slow.get_json()[k] for k in ("id", "event_id")}} == slow.get_json()
+
+
+def test_a_request_in_the_lane_is_logged_as_flasks_are(make_app: MakeApp) -> None:
+    app = make_app(log_level="INFO")
+    api = Api(app.test_client(), user_token(1, "admin"))
+    api.send(an_event())
+    with capture_logs() as lines:
+        answers(app, request_of(api, an_event()))
+        api.send(an_event())
+    fast, slow = (
+        {name: value for name, value in line.items() if name not in ("request_id", "duration_ms")}
+        for line in lines
+        if line["event"] == "request"
+    )
+    assert fast == slow
+    assert fast["caller"] == "user:1"
 
 
 def test_a_group_is_stored_together_and_each_gets_its_own_answer(app: Flask, admin: Api) -> None:
