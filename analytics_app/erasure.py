@@ -168,12 +168,17 @@ def leave(connection: Connection, actor: int, before: datetime) -> None:
         return
     days = range(first, last + 1)
     connection.execute(delete(Presence).where(Presence.actor == actor, Presence.day.in_(days)))
+    arrive(connection, actor, bits_since(connection, actor, before))
+
+
+def bits_since(connection: Connection, actor: int, moment: datetime) -> Mapping[int, int]:
+    """Returns the quarters of each day with events of the actor from the moment on."""
     quarter = dialects.of(connection.engine).quarter(Event.created_at)
-    later = select(quarter).where(Event.actor == actor, Event.created_at >= before, ~ERASED)
+    later = select(quarter).where(Event.actor == actor, Event.created_at >= moment, ~ERASED)
     bits: Counter[int] = Counter()
     for number in connection.scalars(later.distinct()):
         bits[number // QUARTERS_A_DAY] |= 1 << number % QUARTERS_A_DAY
-    arrive(connection, actor, bits)
+    return bits
 
 
 def arrive(connection: Connection, actor: int, bits: Mapping[int, int]) -> None:

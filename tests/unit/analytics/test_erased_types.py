@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from threading import Event as Flag
 from typing import Any
@@ -159,12 +158,12 @@ def test_the_users_services_types_keep_their_names(app: Flask, users_service: Ap
     users_service.send(an_event("user_registered"))
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_presence_stays_exact_while_others_write(
-    make_app: MakeApp, new_postgres_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_types, "SLICE_EVENTS", 50)
     monkeypatch.setattr(event_types, "SLICES_AT_ONCE", 100)
-    app = make_app(analytics_database_url=new_postgres_database())
     stop, failed = Flag(), []
 
     def write(number: int) -> None:
@@ -175,18 +174,16 @@ def test_presence_stays_exact_while_others_write(
         except AssertionError as error:
             failed.append(error)
 
-    with app.app_context():
-        admin = Api(app.test_client(), user_token(1, "admin"))
-        admin.batch([an_event("a", n % 50 + 1, n % 24) for n in range(1200)])
-        threads = [threading.Thread(target=write, args=(n,)) for n in range(3)]
-        for each in threads:
-            each.start()
-        assert erase(admin, "a")["erased"] == 1200
-        stop.set()
-        for each in threads:
-            each.join()
-        assert failed == []
-        verified()
+    admin.batch([an_event("a", n % 50 + 1, n % 24) for n in range(1200)])
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(3)]
+    for each in threads:
+        each.start()
+    assert erase(admin, "a")["erased"] == 1200
+    stop.set()
+    for each in threads:
+        each.join()
+    assert failed == []
+    verified()
 
 
 def test_names_that_an_erased_account_made_are_free_unless_others_use_them(

@@ -16,7 +16,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
-from analytics_app import engines, erasure, slots, sweeping, verification, zone_switch
+from analytics_app import engines, erasure, event_types, slots, sweeping, verification, zone_switch
 from analytics_app.behaviour import sealing
 from analytics_app.models import Erasure, Event, db
 from tests.unit.analytics.conftest import Api, MakeApp, user_token
@@ -71,17 +71,17 @@ class Workers:
 
 def test_whoever_verifies_meanwhile_finds_nothing(shared: Flask) -> None:
     workers, chance = Workers(shared), random.Random(3)
-    admin = Api(shared.test_client(), user_token(9, "admin"))
+    admin = api_of(shared)
 
     def send() -> None:
         now = datetime.now(UTC)
         ages = [timedelta(seconds=chance.choice([-2, -1, 0, 1, 900, 200_000])) for _ in range(30)]
-        api = Api(shared.test_client(), user_token(9, "admin"))
-        api.batch([an_event(chance.choice(ACTORS), now - age) for age in ages])
+        api_of(shared).batch([an_event(chance.choice(ACTORS), now - age) for age in ages])
 
     def send_one() -> None:
-        api = Api(shared.test_client(), user_token(9, "admin"))
-        answer = api.call("POST", "/analytics/events", json=an_event(1, datetime.now(UTC)))
+        answer = api_of(shared).call(
+            "POST", "/analytics/events", json=an_event(1, datetime.now(UTC))
+        )
         assert answer.status_code in (200, 201), answer.get_json()
 
     def erase() -> None:
@@ -113,6 +113,49 @@ def test_whoever_verifies_meanwhile_finds_nothing(shared: Flask) -> None:
         kept = db.session.scalar(select(func.count()).select_from(Event))
         db.session.rollback()
     assert admin.get("/analytics/events/by-type")["total"] == kept
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("what", ["users/1/events", "event-types/b"])
+def test_presence_that_is_being_taken_away_is_written_anew(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """An event comes after the erasure has looked for what stays, and before it commits."""
+    admin = api_of(app)
+    now = datetime.now(UTC)
+    newer = {**an_event(1, now + timedelta(seconds=30)), "event_type": "other"}
+    writer = threading.Thread(target=lambda: api_of(app).send(newer))
+    after(monkeypatch, erasure, "bits_since", lambda: start(writer))
+    after(monkeypatch, event_types, "present", lambda: start(writer))
+    admin.send({**newer, "event_id": str(uuid.uuid4()), "user_id": 2})
+    admin.send(an_event(1, now))
+    assert admin.call("DELETE", f"/analytics/{what}").get_json()["erased"] == 1
+    writer.join(30)
+    assert [each["user_id"] for each in admin.get("/analytics/events")["items"]] == [1, 2]
+    assert not any(verification.verify(db, verification.days_to_check(db)))
+    db.session.rollback()
+
+
+def api_of(app: Flask) -> Api:
+    return Api(app.test_client(), user_token(9, "admin"))
+
+
+def start(writer: threading.Thread) -> None:
+    """Gives the writer time to store its event, unless it has to wait."""
+    writer.start()
+    writer.join(1)
+
+
+def after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callable[[], None]) -> None:
+    """Does something each time the function has found its answer, before its caller has it."""
+    found = getattr(module, name)
+
+    def then(*given: Any) -> Any:
+        answer = found(*given)
+        act()
+        return answer
+
+    monkeypatch.setattr(module, name, then)
 
 
 def an_event(user_id: int, at: datetime) -> dict[str, Any]:
