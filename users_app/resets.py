@@ -56,7 +56,7 @@ def revoke(code: str) -> None:
 
 def live_resets(account: User) -> int:
     living = (PasswordReset.user_id == account.id, PasswordReset.expires_at > clock.now())
-    return db.session.scalar(select(func.count()).select_from(PasswordReset).where(*living)) or 0
+    return db.session.scalars(select(func.count()).select_from(PasswordReset).where(*living)).one()
 
 
 def link(code: str) -> str:

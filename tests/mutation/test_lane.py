@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.mutation.mutants import marked, mutants_of
-from tests.mutation.trial import ROOT
+from tests.mutation.trial import ROOT, Reached, Watch
 
 GUARDED = '''\
 @hook(strict=True)
@@ -64,6 +64,18 @@ def test_a_function_says_that_it_is_reached_by_the_name_its_mutants_have() -> No
     space["A"]().b()  # type: ignore[operator]
     assert reached == ["A.b"]
     assert space["A"].b.__doc__ == "says"  # type: ignore[attr-defined]
+
+
+def test_what_runs_on_import_is_reached_by_every_test() -> None:
+    watch = Watch()
+    watch.reach("declare")
+    for number, test in enumerate(("a.py::one", "a.py::two")):
+        watch.pytest_runtest_logstart(test)
+        watch.reach("declare" if number else "own")
+        watch.took[test] = 1.0
+    found = Reached(**watch.reached(), seconds=1)
+    assert found.of("declare") == ["a.py::one", "a.py::two"]
+    assert found.of("own") == ["a.py::one"]
 
 
 def test_one_that_changes_nothing_lives_and_one_that_a_test_wants_otherwise_dies() -> None:

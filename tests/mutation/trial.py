@@ -74,7 +74,9 @@ class Watch:
     def reached(self) -> dict[str, Any]:
         files = [file_of(batch[0]) for batch in by_file(list(self.took))]
         tests = sorted(self.took, key=lambda test: (files.index(file_of(test)), self.took[test]))
-        within = {name: [each for each in tests if each in by] for name, by in self.calls.items()}
+        # What is called on import may change any test, whichever it was that imported it.
+        called = {name: by for name, by in self.calls.items() if "" not in by}
+        within = {name: [each for each in tests if each in by] for name, by in called.items()}
         return {"tests": tests, "by_function": {name: by for name, by in within.items() if by}}
 
 

@@ -237,7 +237,7 @@ def test_the_cookie_is_set_once_and_lasts_as_long_as_the_session(
     browser = platform.visitor()
     done = browser.sign_in("ada")
     assert f"Max-Age={3 * 3600}" in done.headers["Set-Cookie"]
-    assert "Cookie" in done.headers["Vary"]
+    assert "Cookie" in done.vary
     for path in ("/", "/overview/types", "/login"):
         assert "Set-Cookie" not in browser.get(path).headers
 

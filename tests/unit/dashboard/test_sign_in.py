@@ -121,11 +121,15 @@ def test_the_answer_that_takes_the_cookie_clears_what_the_browser_kept(
     assert "Clear-Site-Data" not in ada.get("/").headers
     done = ada.submit("/logout", {}, page="/")
     assert done.headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert session_cookie(ada.client) is None
     eve = platform.person("eve")
     platform.call("users", "POST", "/logout", eve.token, json={"everywhere": True})
     ended = eve.fragment("/overview/types")
     assert (ended.status_code, ended.headers["Clear-Site-Data"]) == (401, '"cache", "storage"')
     assert "Clear-Site-Data" not in platform.visitor().get("/").headers
+    stranger = platform.visitor().fragment("/overview/types")
+    assert stranger.status_code == 401
+    assert "Clear-Site-Data" not in stranger.headers
 
 
 def test_one_can_sign_out_while_the_users_service_is_down(platform: Platform) -> None:

@@ -58,6 +58,18 @@ def test_the_code_of_the_mail_sets_a_new_password_once(ada: Person, code: str) -
     assert again.get_json()["errors"][0]["field"] == "token"
 
 
+def test_no_other_code_opens_an_account_while_one_lives(ada: Person, code: str) -> None:
+    for other in ("made up", code[:-1], code + "x", code.swapcase()):
+        assert confirm(ada, other).status_code == 422
+    assert ada.sign_in(PASSWORD).status_code == 200
+
+
+def test_the_trail_says_that_it_was_a_reset(admin: Person, ada: Person, code: str) -> None:
+    confirm(ada, code)
+    newest = admin.call("GET", f"/audit?account_id={ada.id}").get_json()["items"][0]
+    assert (newest["action"], newest["details"]) == ("password_changed", {"how": "reset"})
+
+
 def test_a_code_used_while_the_password_was_hashed_is_dead(
     app: Flask, ada: Person, code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +84,21 @@ def test_a_code_used_while_the_password_was_hashed_is_dead(
     monkeypatch.setattr(hasher, "hash", another_comes_first)
     assert confirm(ada, code).status_code == 422
     assert ada.sign_in("the quicker password").status_code == 200
+
+
+def test_no_connection_is_held_while_the_password_is_hashed(
+    app: Flask, ada: Person, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasher, held = app.extensions["users"].hasher, []
+    hash_password = hasher.hash
+
+    def watched(*given: str) -> str:
+        held.append(db.session().in_transaction())
+        return str(hash_password(*given))
+
+    monkeypatch.setattr(hasher, "hash", watched)
+    assert confirm(ada, code).status_code == 204
+    assert held == [False]
 
 
 def test_a_dead_code_costs_no_hash(
