@@ -28,6 +28,7 @@ LOST_ANSWER = timedelta(seconds=60)
 PREFIX = "rt_"
 NUMBERS = struct.Struct(">QQ")
 MAC_BYTES = 32
+LARGEST_ID = 2**63 - 1  # what the database can be asked for
 
 
 class InvalidGrant(Exception):
@@ -141,7 +142,7 @@ def parsed(token: str) -> tuple[int, int, bytes]:
     if not token.startswith(PREFIX) or len(octets) != NUMBERS.size + MAC_BYTES:
         raise InvalidGrant
     session_id, generation = NUMBERS.unpack_from(octets)
-    if session_id >= 2**63 or generation >= 2**63:
+    if session_id > LARGEST_ID:
         raise InvalidGrant
     return session_id, generation, octets[NUMBERS.size :]
 

@@ -31,7 +31,7 @@ import analytics_app
 import dashboard_app
 import users_app
 from analytics_app.config import AnalyticsSettings
-from chassis.revocation import RevocationList
+from chassis.revocation import PATH, RevocationList
 from chassis.standing import RemoteStanding
 from dashboard_app import reports
 from dashboard_app.config import DashboardSettings
@@ -70,10 +70,10 @@ class WsgiAdapter(BaseAdapter):
 
 
 class AskedEachTime(RevocationList):
-    """The list of ended sessions, asked for at each question and not by a thread."""
+    """An app's list of ended sessions, asked for at each question and not by a thread."""
 
-    def __init__(self, users: WsgiAdapter) -> None:
-        super().__init__(USERS)
+    def __init__(self, apps: RevocationList, users: WsgiAdapter) -> None:
+        super().__init__(apps.url.removesuffix(PATH))
         self.session.mount("http://", users)
         self.tried.set()
 
@@ -84,7 +84,7 @@ class AskedEachTime(RevocationList):
 def standing_at(users: WsgiAdapter) -> RemoteStanding:
     """Returns what analytics knows of sessions, asked of the users service in process."""
     standing = RemoteStanding(USERS)
-    standing.list = AskedEachTime(WsgiAdapter(users.app))
+    standing.list = AskedEachTime(standing.list, WsgiAdapter(users.app))
     standing.users.session.mount("http://", users)
     return standing
 
@@ -302,7 +302,8 @@ def new_platform(folder: Path, settings: dict[str, Any], services: Services) -> 
     adapters["analytics"] = WsgiAdapter(analytics)
     for name, adapter in adapters.items():
         app.extensions[name].api.session.mount("http://", adapter)
-    app.extensions["revocations"] = AskedEachTime(adapters["users"])
+    followed = app.extensions["revocations"]
+    app.extensions["revocations"] = AskedEachTime(followed, adapters["users"])
     users.extensions["users"].analytics.session.mount("http://", adapters["analytics"])
     for cache in (reports.rankings, reports.pulses):
         cache.values.clear()
