@@ -175,18 +175,22 @@ def unstorable(value: Any, path: str = "") -> list[FieldError]:
         return [FieldError(path or "body", reason)] if (reason := bad_text(value)) else []
     if isinstance(value, dict):
         pairs: Iterable[tuple[Any, Any]] = value.items()
-        named = [f"{path}.{key}".lstrip(".") for key in value if bad_text(key)]
         bad = [
-            FieldError(ascii(name), "has a name with a character no text may hold")
-            for name in named
+            FieldError(ascii(below(path, key)), "has a name with a character no text may hold")
+            for key in value
+            if bad_text(key)
         ]
     elif isinstance(value, list):
         pairs, bad = enumerate(value), []
     else:
         return []
     for key, each in pairs:
-        bad += unstorable(each, f"{path}.{key}".lstrip("."))
+        bad += unstorable(each, below(path, key))
     return bad
+
+
+def below(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
 
 
 def bad_text(text: str) -> str | None:

@@ -56,6 +56,11 @@ def is_told_why(answer: Any) -> bool:
     return answer.status_code < 500 and told
 
 
+def test_a_text_in_a_batch_is_no_event_whatever_it_holds(admin: Api) -> None:
+    (fate,) = admin.batch(["\x00"])["results"]
+    assert {each["field"] for each in fate["errors"]} == {"body"}
+
+
 @pytest.mark.parametrize("path", BODIES)
 def test_a_hostile_value_in_any_field_is_told_why(admin: Api, path: str) -> None:
     for field in BODIES[path]:

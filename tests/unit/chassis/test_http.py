@@ -51,6 +51,7 @@ class Report(Model):
     items: list[Figure]
     by_name: dict[str, Figure]
     best: Figure | None
+    worst: Figure | None = None
     mean: Annotated[float | None, OnlyFor("write")]
     days: list[int]
 
@@ -173,7 +174,7 @@ def register_answers(app: Flask) -> None:
     @api(answers={200: Report})
     def read_report() -> dict[str, Any]:
         figure = {"label": "a", "total": 1}
-        lists = {"items": [figure, figure], "best": figure, "days": [1, 2]}
+        lists = {"items": [figure, figure], "best": figure, "worst": None, "days": [1, 2]}
         return {**lists, "by_name": {"total": figure}, "mean": 1.5}
 
     @app.post("/later")
@@ -282,9 +283,10 @@ def test_all_complaints_come_at_once_and_name_their_field(client: FlaskClient) -
 def test_a_complaint_names_the_place_of_a_character_that_no_text_may_hold(
     client: FlaskClient,
 ) -> None:
-    data = b'{"number": ["\\u0000"], "name": {"x": ["ok", "\\udfff"]}, "\\ud800": {"y": 1}}'
+    names = b'"\\ud800": {"y": 1}, ".X": "\\u0000"'
+    data = b'{"number": ["\\u0000"], "name": {"x": ["ok", "\\udfff"]}, ' + names + b"}"
     errors = post(client, data).get_json()["errors"]
-    assert {each["field"] for each in errors} == {"number.0", "name.x.1", r"'\ud800'"}
+    assert {each["field"] for each in errors} == {"number.0", "name.x.1", r"'\ud800'", ".X"}
     assert {"number.0": "must not contain the NUL character"}.items() <= {
         each["field"]: each["message"] for each in errors
     }.items()
@@ -465,7 +467,13 @@ def test_a_field_that_is_for_some_is_null_for_others_wherever_it_stands(
     assert client.get("/figure", headers=headers).get_json() == figure
     report = client.get("/report", headers=headers).get_json()
     assert report.pop("by_name") == {"total": figure}
-    assert report == {"items": [figure, figure], "best": figure, "days": [1, 2], "mean": mean}
+    assert report == {
+        "items": [figure, figure],
+        "best": figure,
+        "worst": None,
+        "days": [1, 2],
+        "mean": mean,
+    }
 
 
 def test_the_document_says_for_whom_a_field_is(client: FlaskClient) -> None:
