@@ -15,6 +15,7 @@ from flask_jwt_extended import JWTManager, decode_token
 from flask_jwt_extended.exceptions import JWTExtendedException
 
 from chassis.auth import Caller
+from chassis.client import pooled_session
 from chassis.errors import Unauthenticated, Unavailable
 
 REQUIRED = ("iss", "aud", "sub", "type", "jti", "iat", "exp", "scope")
@@ -23,6 +24,7 @@ LARGEST_ID = 2**63 - 1
 CACHE_SECONDS = 60
 CACHE_SIZE = 4096
 LONGEST_TOKEN = 4096
+TIMEOUT_SECONDS = (1.0, 2.0)  # to connect, to hear something
 MAX_CLOCK_DIFFERENCE_SECONDS = 30
 
 
@@ -60,6 +62,7 @@ class RemoteKeys:
         self.jwks_url = jwks_url
         self.max_age = max_age
         self.patience = patience
+        self.session = pooled_session()
         self.keys: dict[str, Any] = {}
         self.fetched = self.tried = float("-inf")
         self.lock = Lock()
@@ -79,10 +82,12 @@ class RemoteKeys:
                 return
             self.tried = now
             try:
-                answer = requests.get(self.jwks_url, timeout=(1, 2))
-                answer.raise_for_status()
-                self.keys = public_keys(answer.json())
-                self.fetched = now
+                answer = self.session.get(
+                    self.jwks_url, timeout=TIMEOUT_SECONDS, allow_redirects=False
+                )
+                if answer.status_code == 200:
+                    self.keys = public_keys(answer.json())
+                    self.fetched = now
             except (requests.RequestException, ValueError, jwt.PyJWTError):
                 return
 

@@ -120,6 +120,18 @@ def test_without_any_key_nobody_can_be_checked_and_it_is_soon_tried_again(
     assert keys.key("one") is not None
 
 
+def test_neither_a_proxy_nor_a_redirect_says_what_the_keys_are(
+    published: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    publish(published, "one")
+    assert RemoteKeys(published.url).key("one") is not None
+    published.status, published.location = 302, f"{published.url}/elsewhere"
+    with pytest.raises(Unavailable):
+        RemoteKeys(published.url).key("one")
+    assert [each["path"] for each in published.seen] == ["/", "/"]
+
+
 def test_a_service_that_is_not_there_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         RemoteKeys(f"http://127.0.0.1:{free_port()}").key("one")

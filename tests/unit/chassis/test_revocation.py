@@ -15,7 +15,7 @@ from flask import Flask
 
 from chassis.auth import Caller
 from chassis.errors import Unauthenticated, Unavailable
-from chassis.revocation import RevocationList, digest
+from chassis.revocation import PATH, RevocationList, digest
 from chassis.standing import RemoteStanding
 from tests.servers import free_port, wait_until
 
@@ -29,6 +29,7 @@ class Publisher:
     def __init__(self) -> None:
         self.status = 200
         self.tags = True
+        self.location = ""
         self.revoked: dict[str, str | None] = {}
         self.others: str | None = None
         self.body: bytes | None = None
@@ -47,6 +48,8 @@ class Publisher:
                 self.send_response(304 if known else publisher.status)
                 if publisher.tags:
                     self.send_header("ETag", etag)
+                if publisher.location:
+                    self.send_header("Location", publisher.location)
                 self.send_header("Content-Length", "0" if known else str(len(body)))
                 self.end_headers()
                 if not known:
@@ -207,6 +210,13 @@ def test_the_machines_proxy_is_not_asked(
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     publisher.revoked = {"1": None}
     assert followed(publisher).revokes("1", math.floor(time.time()))
+
+
+def test_a_redirect_is_not_followed(publisher: Publisher) -> None:
+    publisher.status, publisher.location = 302, f"{publisher.url}/elsewhere"
+    with pytest.raises(Unavailable):
+        followed(publisher).revokes("1", SECOND)
+    assert {each["path"] for each in publisher.seen} == {PATH}
 
 
 ADMIN = Caller("user", "1", frozenset(), 1, "admin", "7")
