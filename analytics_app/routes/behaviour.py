@@ -45,7 +45,6 @@ from chassis.errors import Forbidden, Unavailable
 from chassis.schema import rfc3339
 
 routes = Blueprint("behaviour", __name__, url_prefix="/analytics")
-READERS = ("reports:read", "events:read")
 CONDITIONS = "Conditions on properties are for analysts: ask for the event types alone."
 BY_VALUE = "Values of properties are for analysts: ask without the breakdown."
 
@@ -103,7 +102,7 @@ def need_analyst(wish: Any, said: str) -> None:
 
 
 @routes.post("/funnel")
-@requires(*READERS)
+@requires("reports:read")
 @api(body=FunnelIn, answers={200: Funnel}, errors=(Forbidden, Unavailable))
 def post_funnel(body: FunnelIn) -> dict[str, Any]:
     """Follow people through ordered steps.
@@ -139,7 +138,7 @@ def post_dropped(body: DroppedIn) -> dict[str, Any]:
 
 
 @routes.get("/retention")
-@requires(*READERS)
+@requires("reports:read")
 @api(query=RetentionQuery, answers={200: Retention}, errors=(Unavailable,), etag=True)
 def get_retention(query: RetentionQuery) -> dict[str, Any]:
     """Show how many of each cohort came back, by period since their first event."""
@@ -157,7 +156,7 @@ def get_retention(query: RetentionQuery) -> dict[str, Any]:
 
 
 @routes.get("/paths")
-@requires(*READERS)
+@requires("reports:read")
 @api(query=PathsQuery, answers={200: Paths}, errors=(Unavailable,), etag=True)
 def get_paths(query: PathsQuery) -> dict[str, Any]:
     """Show what people did next after an event type, or before it; repeats are folded."""
@@ -181,7 +180,7 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
 
 
 @routes.get("/properties")
-@requires(*READERS)
+@requires("reports:read")
 @api(query=PropertiesQuery, answers={200: Properties}, errors=(Unavailable,), etag=True)
 def get_properties(query: PropertiesQuery) -> dict[str, Any]:
     """List the metadata keys of event types; analysts see samples of their values.
@@ -199,7 +198,7 @@ def get_properties(query: PropertiesQuery) -> dict[str, Any]:
 
 
 @routes.get("/breakdown")
-@requires(*READERS)
+@requires("reports:read")
 @api(query=BreakdownQuery, answers={200: Breakdown}, errors=(Forbidden, Unavailable), etag=True)
 def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
     """Break an event type down by the values of a key.

@@ -24,8 +24,6 @@ from chassis.auth import caller, requires, signed_in
 from chassis.errors import Conflict, Forbidden, NotFound
 from chassis.pagination import PageQuery
 
-READERS = ("reports:read", "events:read")
-
 routes = Blueprint("behaviour_records", __name__, url_prefix="/analytics")
 
 
@@ -41,7 +39,7 @@ def save_report(body: SavedReportIn) -> dict[str, Any]:
 
 
 @routes.get("/saved-reports")
-@requires(*READERS)
+@requires("reports:read")
 @api(query=PageQuery, answers={200: SavedReports}, etag=True)
 def list_saved_reports(query: PageQuery) -> dict[str, Any]:
     """List the saved reports, the newest first."""
@@ -49,7 +47,7 @@ def list_saved_reports(query: PageQuery) -> dict[str, Any]:
 
 
 @routes.get("/saved-reports/<id:report_id>")
-@requires(*READERS)
+@requires("reports:read")
 @api(answers={200: SavedReportOut}, errors=(NotFound,), etag=True)
 def get_saved_report(report_id: int) -> dict[str, Any]:
     """Show one saved report."""
@@ -78,7 +76,7 @@ def add_annotation(body: AnnotationIn) -> dict[str, Any]:
 
 
 @routes.get("/annotations")
-@requires(*READERS)
+@requires("reports:read")
 @api(query=AnnotationsQuery, answers={200: Annotations}, etag=True)
 def list_annotations(query: AnnotationsQuery) -> dict[str, Any]:
     """List the notes, the latest day first."""

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -266,3 +267,26 @@ def test_every_behaviour_report_is_admitted_and_shared_by_right(
         assert api.call(method, path, **given).status_code == 200
     assert admitted == ["user 2", "user 2", "user 3"]
     assert asked[0] == asked[1] != asked[2]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_behaviour_report_notes_that_it_begins_to_read_before_it_does(
+    app: Flask, analyst: Api, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    happened: list[str] = []
+
+    def watch(owner: Any, step: str) -> None:
+        act = getattr(owner, step)
+
+        def noted(*given: Any) -> Any:
+            happened.append(step)
+            return act(*given)
+
+        monkeypatch.setattr(owner, step, noted)
+
+    watch(services_in(app).admission, "admit")
+    watch(Computation, "begin_reading")
+    watch(services_in(app).readers, "snapshot")
+    method, path, given = REPORTS[name]
+    assert analyst.call(method, path, **given).status_code == 200
+    assert happened == ["admit", "begin_reading", "snapshot"]
