@@ -148,7 +148,7 @@ def tokens_from(answer: Json) -> Json:
         "access": answer["access_token"],
         "refresh": answer["refresh_token"],
         "expires_at": time.time() + int(answer["expires_in"]),
-        "scope": answer.get("scope", ""),
+        "scope": answer["scope"],
     }
 
 

@@ -493,6 +493,15 @@ def test_another_secret_key_ends_every_session(make_platform: MakePlatform) -> N
     assert browser.get("/").status_code == 302
 
 
+def test_signing_out_leaves_nothing_here(everywhere: Platform) -> None:
+    sid, store = sid_of(everywhere.person("ada")), store_of(everywhere)
+    with everywhere.app.test_request_context(headers={"Cookie": f"session={sid}"}):
+        assert session.current()
+        session.sign_out()
+        assert session.current() is None
+    assert [store.get(kind, sid) for kind in ("session", "seen")] == [None, None]
+
+
 def test_a_renewal_on_its_way_does_not_bring_back_a_session_that_signed_out(
     everywhere: Platform,
 ) -> None:
