@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chassis.client import Refused
+from chassis.errors import Unavailable
 from dashboard_app import session
 from dashboard_app.store import FileBackend, RedisBackend, Store
 from tests.unit.dashboard.conftest import (
@@ -500,6 +501,25 @@ def test_signing_out_leaves_nothing_here(everywhere: Platform) -> None:
         session.sign_out()
         assert session.current() is None
     assert [store.get(kind, sid) for kind in ("session", "seen")] == [None, None]
+
+
+def test_a_request_knows_what_it_has_changed(everywhere: Platform) -> None:
+    sid = sid_of(everywhere.person("ada"))
+    with everywhere.app.test_request_context(headers={"Cookie": f"session={sid}"}):
+        assert session.current()
+        session.change_account({"id": 2, "role": "viewer", "username": "lovelace"})
+        assert (session.account() or {})["username"] == "lovelace"
+
+
+def test_a_request_asks_once_what_can_not_be_known(platform: Platform) -> None:
+    sid, followed = sid_of(platform.person("ada")), platform.app.extensions["revocations"]
+    followed.begin()
+    followed.tried.set()
+    platform.users.down = True
+    with platform.app.test_request_context(headers={"Cookie": f"session={sid}"}):
+        with pytest.raises(Unavailable):
+            session.current()
+        assert session.current() is None
 
 
 def test_a_renewal_on_its_way_does_not_bring_back_a_session_that_signed_out(
