@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify, render_template, send_from_directory
+from flask import Blueprint, Flask, Response, render_template, send_from_directory
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
@@ -49,15 +50,22 @@ def install(app: Flask, *, title: str, version: str, description: str) -> None:
     about = {"title": title, "version": version, "description": description}
     pages = Blueprint("docs", __name__, template_folder="templates")
 
+    # Made once for each process, since strangers may ask: routes don't change.
+    @cache
+    def written() -> tuple[str, str]:
+        found = document(app, about)
+        text = app.json.dumps(found, separators=(",", ":"))
+        return text, render_template("docs.html", document=found)
+
     @pages.get("/openapi.json")
     @public
     def openapi() -> Response:
-        return jsonify(document(app, about))
+        return Response(written()[0], content_type="application/json")
 
     @pages.get("/docs")
     @public
     def docs() -> str:
-        return render_template("docs.html", document=document(app, about))
+        return written()[1]
 
     @pages.get("/docs.css")
     @public

@@ -654,6 +654,21 @@ def test_the_openapi_document_is_valid_and_complete(client: FlaskClient) -> None
     assert document["paths"]["/wishes"]["post"]["requestBody"]["required"] is False
 
 
+def test_the_document_is_written_once_however_often_strangers_ask(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    document = openapi.document
+    monkeypatch.setattr(
+        openapi, "document", lambda *given: (made.append("once"), document(*given))[1]
+    )
+    first, page = (client.get(path).data for path in ("/openapi.json", "/docs"))
+    prefixed = {"X-Forwarded-Prefix": "/elsewhere", "Host": "elsewhere"}
+    assert client.get("/openapi.json", headers=prefixed).data == first
+    assert client.get("/docs", headers=prefixed).data == page
+    assert made == ["once"]
+
+
 def test_the_openapi_document_knows_unions_and_a_routes_own_errors(client: FlaskClient) -> None:
     responses = client.get("/openapi.json").get_json()["paths"]["/forms"]["post"]["responses"]
     assert len(responses["200"]["content"]["application/json"]["schema"]["anyOf"]) == 2
