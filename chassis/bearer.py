@@ -17,10 +17,10 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 from chassis.auth import Caller
 from chassis.client import pooled_session
 from chassis.errors import Unauthenticated, Unavailable
+from chassis.schema import LARGEST_ID
 
 REQUIRED = ("iss", "aud", "sub", "type", "jti", "iat", "exp", "scope")
 REQUIRED_OF_USERS = ("sid", "role")
-LARGEST_ID = 2**63 - 1
 CACHE_SECONDS = 60
 CACHE_SIZE = 4096
 LONGEST_TOKEN = 4096

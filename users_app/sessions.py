@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
+from chassis.schema import LARGEST_ID
 from users_app import audit, clock, revocations
 from users_app.models import Session, User, db
 from users_app.origin import Origin
@@ -28,7 +29,6 @@ LOST_ANSWER = timedelta(seconds=60)
 PREFIX = "rt_"
 NUMBERS = struct.Struct(">QQ")
 MAC_BYTES = 32
-LARGEST_ID = 2**63 - 1  # what the database can be asked for
 
 
 class InvalidGrant(Exception):

@@ -503,6 +503,17 @@ def test_signing_out_leaves_nothing_here(everywhere: Platform) -> None:
     assert [store.get(kind, sid) for kind in ("session", "seen")] == [None, None]
 
 
+def test_use_is_noted_now_and_then(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    sid, store, now = sid_of(ada), store_of(everywhere), int(time.time())
+    for seconds, noted in ((20, False), (40, True)):
+        store.put("seen", sid, {"at": now - seconds}, 600)
+        ada.get("/overview/types")
+        seen = store.get("seen", sid)
+        assert seen
+        assert (seen["at"] >= now) is noted
+
+
 def test_a_request_knows_what_it_has_changed(everywhere: Platform) -> None:
     sid = sid_of(everywhere.person("ada"))
     with everywhere.app.test_request_context(headers={"Cookie": f"session={sid}"}):
