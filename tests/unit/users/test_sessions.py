@@ -150,6 +150,8 @@ def test_a_session_lives_to_the_moment_of_its_expiry(moving_clock: Clock, ada: P
     moving_clock.forward(milliseconds=1)
     assert ada.call("GET", "/users/me").status_code == 401
     assert ada.refresh().status_code == 400
+    ada.tokens = ada.sign_in().get_json()
+    assert len(ada.call("GET", "/users/me/sessions").get_json()["items"]) == 1
 
 
 def test_a_session_may_have_any_number(app: Flask, ada: Person) -> None:
