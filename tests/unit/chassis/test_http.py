@@ -541,6 +541,8 @@ def test_answers_are_compressed_and_revalidated(client: FlaskClient) -> None:
     assert again.data == b""
     other = client.get("/things/2", headers={"If-None-Match": first.headers["ETag"]})
     assert other.status_code == 200
+    for_changes = client.get("/things/1", headers={"If-Match": '"another"'})
+    assert for_changes.status_code == 200
 
 
 def test_only_a_whole_answer_of_a_route_with_tags_has_one(client: FlaskClient) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from chassis.auth import Caller
 from chassis.client import Refused
 from chassis.errors import Unavailable
 from dashboard_app import session
@@ -520,6 +521,22 @@ def test_a_request_knows_what_it_has_changed(everywhere: Platform) -> None:
         assert session.current()
         session.change_account({"id": 2, "role": "viewer", "username": "lovelace"})
         assert (session.account() or {})["username"] == "lovelace"
+
+
+def test_the_caller_is_the_account_that_is_signed_in(everywhere: Platform) -> None:
+    ada = everywhere.person("ada", "analyst")
+    with everywhere.app.test_request_context(headers={"Cookie": f"session={sid_of(ada)}"}):
+        scopes = frozenset({"reports:read", "events:read"})
+        assert session.authenticate() == Caller("user", str(ada.id), scopes, ada.id, "analyst")
+
+
+def test_a_change_beside_the_sessions_end_brings_nothing_back(everywhere: Platform) -> None:
+    sid, store = sid_of(everywhere.person("ada")), store_of(everywhere)
+    with everywhere.app.test_request_context(headers={"Cookie": f"session={sid}"}):
+        assert session.current()
+        store.drop(sid, "session")
+        session.change_account({"id": 2, "role": "viewer"})
+    assert store.get("session", sid) is None
 
 
 def test_a_request_asks_once_what_can_not_be_known(platform: Platform) -> None:
