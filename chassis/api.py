@@ -64,10 +64,11 @@ def api(
     """Passes the validated `body`, `query` and `form` to the view, and shapes its answer.
 
     The view returns a model, a dict, a list, a Response, or one of these with a status;
-    `answers` maps each status to a model, a union or None, the usual status first. `body_raw`
-    passes the bytes as `raw` and only documents `body`; without a body, `body_optional`
-    passes the model's defaults. `error_model` is how the route's own handlers shape errors,
-    its 422s as 400s. `etag` honours If-None-Match by the body's digest.
+    `answers` maps each status to a model, a union or None, the usual status first; `errors`
+    are those that not every route may answer. `body_raw` passes the bytes as `raw` and only
+    documents `body`; without a body, `body_optional` passes the model's defaults. `error_model`
+    is how the route's own handlers shape errors, its 422s as 400s. `etag` honours If-None-Match
+    by the body's digest.
     """
     operation = Operation(
         answers=answers,

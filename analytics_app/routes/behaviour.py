@@ -41,7 +41,7 @@ from analytics_app.services import services
 from analytics_app.spans import Span, cut
 from chassis.api import api
 from chassis.auth import caller, requires
-from chassis.errors import Forbidden, Unavailable
+from chassis.errors import Forbidden
 from chassis.schema import rfc3339
 
 routes = Blueprint("behaviour", __name__, url_prefix="/analytics")
@@ -103,7 +103,7 @@ def need_analyst(wish: Any, said: str) -> None:
 
 @routes.post("/funnel")
 @requires("reports:read")
-@api(body=FunnelIn, answers={200: Funnel}, errors=(Forbidden, Unavailable))
+@api(body=FunnelIn, answers={200: Funnel})
 def post_funnel(body: FunnelIn) -> dict[str, Any]:
     """Follow people through ordered steps.
 
@@ -124,7 +124,7 @@ def post_funnel(body: FunnelIn) -> dict[str, Any]:
 
 @routes.post("/funnel/dropped")
 @requires("events:read")
-@api(body=DroppedIn, answers={200: Dropped}, errors=(Forbidden, Unavailable))
+@api(body=DroppedIn, answers={200: Dropped})
 def post_dropped(body: DroppedIn) -> dict[str, Any]:
     """List the users who got as far as the step before, and no further."""
     seconds = seconds_of(body.window, "window")
@@ -139,7 +139,7 @@ def post_dropped(body: DroppedIn) -> dict[str, Any]:
 
 @routes.get("/retention")
 @requires("reports:read")
-@api(query=RetentionQuery, answers={200: Retention}, errors=(Unavailable,), etag=True)
+@api(query=RetentionQuery, answers={200: Retention}, etag=True)
 def get_retention(query: RetentionQuery) -> dict[str, Any]:
     """Show how many of each cohort came back, by period since their first event."""
     now = datetime.now(UTC)
@@ -157,7 +157,7 @@ def get_retention(query: RetentionQuery) -> dict[str, Any]:
 
 @routes.get("/paths")
 @requires("reports:read")
-@api(query=PathsQuery, answers={200: Paths}, errors=(Unavailable,), etag=True)
+@api(query=PathsQuery, answers={200: Paths}, etag=True)
 def get_paths(query: PathsQuery) -> dict[str, Any]:
     """Show what people did next after an event type, or before it; repeats are folded."""
     gap = seconds_of(query.gap, "gap") if query.gap else None
@@ -181,7 +181,7 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
 
 @routes.get("/properties")
 @requires("reports:read")
-@api(query=PropertiesQuery, answers={200: Properties}, errors=(Unavailable,), etag=True)
+@api(query=PropertiesQuery, answers={200: Properties}, etag=True)
 def get_properties(query: PropertiesQuery) -> dict[str, Any]:
     """List the metadata keys of event types; analysts see samples of their values.
 
@@ -199,7 +199,7 @@ def get_properties(query: PropertiesQuery) -> dict[str, Any]:
 
 @routes.get("/breakdown")
 @requires("reports:read")
-@api(query=BreakdownQuery, answers={200: Breakdown}, errors=(Forbidden, Unavailable), etag=True)
+@api(query=BreakdownQuery, answers={200: Breakdown}, etag=True)
 def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
     """Break an event type down by the values of a key.
 

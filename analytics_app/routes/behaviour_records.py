@@ -21,7 +21,7 @@ from analytics_app.schemas.behaviour import (
 from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import caller, requires, signed_in
-from chassis.errors import Conflict, Forbidden, NotFound
+from chassis.errors import Conflict, Forbidden
 from chassis.pagination import PageQuery
 
 routes = Blueprint("behaviour_records", __name__, url_prefix="/analytics")
@@ -48,7 +48,7 @@ def list_saved_reports(query: PageQuery) -> dict[str, Any]:
 
 @routes.get("/saved-reports/<id:report_id>")
 @requires("reports:read")
-@api(answers={200: SavedReportOut}, errors=(NotFound,), etag=True)
+@api(answers={200: SavedReportOut}, etag=True)
 def get_saved_report(report_id: int) -> dict[str, Any]:
     """Show one saved report."""
     return records.saved_report(db, report_id)
@@ -56,7 +56,7 @@ def get_saved_report(report_id: int) -> dict[str, Any]:
 
 @routes.delete("/saved-reports/<id:report_id>")
 @requires(or_user=True, confirmed=True)
-@api(answers={204: None}, errors=(NotFound, Forbidden))
+@api(answers={204: None})
 def delete_saved_report(report_id: int) -> None:
     """Delete a saved report of one's own; admins delete anybody's."""
     records.remove(db, SavedReport, report_id, caller())
@@ -64,7 +64,7 @@ def delete_saved_report(report_id: int) -> None:
 
 @routes.post("/annotations")
 @requires("events:write", "events:read")
-@api(body=AnnotationIn, answers={201: AnnotationOut}, errors=(Forbidden, Conflict))
+@api(body=AnnotationIn, answers={201: AnnotationOut}, errors=(Conflict,))
 def add_annotation(body: AnnotationIn) -> dict[str, Any]:
     """Write a note on a day: analysts, admins, and programs that may write events.
 
@@ -85,7 +85,7 @@ def list_annotations(query: AnnotationsQuery) -> dict[str, Any]:
 
 @routes.delete("/annotations/<id:annotation_id>")
 @requires(or_user=True, confirmed=True)
-@api(answers={204: None}, errors=(NotFound, Forbidden))
+@api(answers={204: None})
 def delete_annotation(annotation_id: int) -> None:
     """Delete a note of one's own; admins delete anybody's."""
     records.remove(db, Annotation, annotation_id, caller())

@@ -72,7 +72,7 @@ def erased(actor: int, *, for_ever: bool) -> tuple[dict[str, int], int]:
 
 @routes.delete("/event-types/<event_type>")
 @requires("keys:manage", confirmed=True)  # admins alone: the users service erases people
-@api(answers={200: TypeErased, 202: TypeErased}, errors=(NotFound,))
+@api(answers={200: TypeErased, 202: TypeErased})
 def erase_type(event_type: str) -> Any:
     """Erase an event type: its events leave every report, and its name is free again.
 
@@ -87,7 +87,7 @@ def erase_type(event_type: str) -> Any:
 
 @routes.get("/erasures/<id:erasure_id>")
 @requires("events:erase")
-@api(answers={200: ErasureOut}, errors=(NotFound,))
+@api(answers={200: ErasureOut})
 def show_erasure(erasure_id: int) -> dict[str, Any]:
     """Show how far the erasure of many events is."""
     found = db.session.get(Erasure, erasure_id)

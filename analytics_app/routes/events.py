@@ -48,7 +48,6 @@ def sender() -> Sender:
     body=EventBody,
     body_raw=True,
     answers={201: EventOut, 200: EventOut | ErasedOut},
-    errors=(Invalid, Forbidden),
 )
 def store_event(raw: bytes) -> Any:
     """Store one event.
@@ -75,7 +74,6 @@ def store_event(raw: bytes) -> Any:
     body_raw=True,
     media_types=("application/json", NDJSON),
     answers={200: BatchOut},
-    errors=(Invalid,),
 )
 def store_batch(raw: bytes) -> dict[str, Any]:
     """Store up to 5,000 events.
@@ -142,7 +140,7 @@ def day(text: str, field: str, plus: int = 0) -> str:
 
 @routes.get("/users/<id:user_id>/events")
 @requires("events:read", or_user=True)
-@api(query=UserEventsQuery, answers={200: EventPage}, errors=(Forbidden,), etag=True)
+@api(query=UserEventsQuery, answers={200: EventPage}, etag=True)
 def list_events_of_user(user_id: int, query: UserEventsQuery) -> dict[str, Any]:
     """List one user's events, newest first: one's own, or anybody's for analysts."""
     found, user_id = caller(), account_id(user_id)

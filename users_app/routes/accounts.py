@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 
 from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
-from chassis.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooManyRequests
+from chassis.errors import Conflict, FieldError, Forbidden
 from chassis.pagination import decode_cursor
 from users_app import schemas
 from users_app.accounts import change, find
@@ -41,7 +41,7 @@ def self_or_admin(view: View) -> View:
 @api(
     body=schemas.Registration,
     answers={201: schemas.Account},
-    errors=(Forbidden, Conflict, TooManyRequests),
+    errors=(Forbidden, Conflict),
 )
 @public
 def register(body: schemas.Registration) -> tuple[schemas.Account, int]:
@@ -66,7 +66,7 @@ def accounts(query: schemas.AccountQuery) -> schemas.Page:
 
 @routes.get("/users/<id:user_id>")
 @self_or_admin
-@api(answers={200: schemas.Account}, errors=(NotFound,))
+@api(answers={200: schemas.Account})
 @signed_in
 def account(user_id: int) -> schemas.Account:
     """Read an account: one's own, or as an admin any."""
@@ -78,7 +78,7 @@ def account(user_id: int) -> schemas.Account:
 @api(
     body=schemas.AccountChange,
     answers={200: schemas.Account},
-    errors=(Forbidden, NotFound, Conflict),
+    errors=(Conflict,),
 )
 @signed_in
 def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account:
@@ -96,7 +96,7 @@ def change_account(user_id: int, body: schemas.AccountChange) -> schemas.Account
     body=schemas.DeletionByAnyone,
     body_optional=True,
     answers={204: None},
-    errors=(Forbidden, NotFound, Conflict, Invalid),
+    errors=(Conflict,),
 )
 @signed_in
 def delete_account(user_id: int, body: schemas.DeletionByAnyone) -> ResponseReturnValue:

@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from chassis.api import api
 from chassis.auth import requires
-from chassis.errors import NotFound
 from chassis.pagination import PageQuery, decode_cursor
 from users_app import invites, schemas
 from users_app.origin import origin
@@ -37,7 +36,7 @@ def all_invites(query: PageQuery) -> schemas.Page:
 
 
 @routes.delete("/<id:invite_id>")
-@api(answers={204: None}, errors=(NotFound,))
+@api(answers={204: None})
 @requires(MANAGE)
 def withdraw(invite_id: int) -> ResponseReturnValue:
     """Withdraw an invite: its code is dead at once."""

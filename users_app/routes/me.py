@@ -11,7 +11,7 @@ from chassis.api import api
 from chassis.auth import Caller, caller, signed_in
 from chassis.bearer import bearer_credential
 from chassis.database import transaction
-from chassis.errors import Conflict, Invalid, NotFound, TooManyRequests, Unavailable
+from chassis.errors import Conflict, NotFound
 from chassis.hang_up import hung_up
 from users_app import audit, schemas, sessions
 from users_app.accounts import change, find
@@ -62,7 +62,7 @@ def delete_me(body: schemas.Deletion) -> ResponseReturnValue:
 
 
 @routes.put("/password")
-@api(body=schemas.PasswordChange, answers={204: None}, errors=(Invalid, TooManyRequests))
+@api(body=schemas.PasswordChange, answers={204: None})
 @signed_in
 def change_password(body: schemas.PasswordChange) -> ResponseReturnValue:
     """Change one's own password; the other sessions end."""
@@ -73,7 +73,7 @@ def change_password(body: schemas.PasswordChange) -> ResponseReturnValue:
 
 
 @routes.get("/export")
-@api(answers={200: dict[str, Any]}, errors=(TooManyRequests, Unavailable))
+@api(answers={200: dict[str, Any]})
 @signed_in
 def export_me() -> Response:
     """Download all that is held about oneself, events included.
@@ -104,7 +104,7 @@ def my_sessions() -> schemas.SessionList:
 
 
 @routes.delete("/sessions/<id:session_id>")
-@api(answers={204: None}, errors=(NotFound,))
+@api(answers={204: None})
 @signed_in
 def end_session(session_id: int) -> ResponseReturnValue:
     """Sign one of one's own sessions out."""

@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from chassis.api import api
 from chassis.auth import public
-from chassis.errors import Invalid, NotFound, TooManyRequests
 from users_app import resets, schemas
 from users_app.origin import origin
 
@@ -16,7 +15,7 @@ SENTENCE = "If there is an account with this address, a mail with a link is on i
 
 
 @routes.post("")
-@api(body=schemas.ResetRequest, answers={202: schemas.ResetAnswer}, errors=(TooManyRequests,))
+@api(body=schemas.ResetRequest, answers={202: schemas.ResetAnswer})
 @public
 def request_reset(body: schemas.ResetRequest) -> tuple[schemas.ResetAnswer, int]:
     """Ask for a mail with a link to set a new password.
@@ -31,7 +30,6 @@ def request_reset(body: schemas.ResetRequest) -> tuple[schemas.ResetAnswer, int]
 @api(
     body=schemas.ResetConfirmation,
     answers={204: None},
-    errors=(Invalid, NotFound, TooManyRequests),
 )
 @public
 def confirm_reset(body: schemas.ResetConfirmation) -> ResponseReturnValue:

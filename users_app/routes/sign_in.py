@@ -14,7 +14,7 @@ from chassis import database, limits
 from chassis.api import api
 from chassis.auth import public, signed_in
 from chassis.database import transaction
-from chassis.errors import Problem, TooManyRequests, Unauthenticated
+from chassis.errors import Problem, Unauthenticated
 from users_app import audit, outbox, schemas, sessions, tokens
 from users_app.models import db
 from users_app.origin import origin
@@ -30,7 +30,7 @@ token_routes = Blueprint("tokens", __name__)
 @api(
     body=schemas.SignIn,
     answers={200: schemas.SignInAnswer},
-    errors=(Unauthenticated, TooManyRequests),
+    errors=(Unauthenticated,),
 )
 @public
 def login(body: schemas.SignIn) -> schemas.SignInAnswer:

@@ -73,6 +73,15 @@ def test_a_length_of_time_that_is_none_is_named(admin: Api, name: str, field: st
     assert [each["field"] for each in answer.get_json()["errors"]] == [field]
 
 
+@pytest.mark.parametrize("name", [name for name in QUESTIONS if not name.startswith("funnel")])
+def test_an_answer_one_has_is_not_sent_again(admin: Api, name: str) -> None:
+    first = ask(admin, name)
+    known = {"If-None-Match": first.headers["ETag"]}
+    query = {**QUESTIONS[name], **RANGE}
+    again = admin.call("GET", f"/analytics/{name}", query_string=query, headers=known)
+    assert (again.status_code, again.get_data()) == (304, b"")
+
+
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_what_needs_events_that_were_dropped_is_refused(admin: Api, name: str) -> None:
     retention_was(admin)

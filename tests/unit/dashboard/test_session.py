@@ -12,7 +12,7 @@ import pytest
 
 from chassis.auth import Caller
 from chassis.client import Refused
-from chassis.errors import Unavailable
+from chassis.errors import Unauthenticated, Unavailable
 from dashboard_app import session
 from dashboard_app.store import FileBackend, RedisBackend, Store
 from tests.unit.dashboard.conftest import (
@@ -537,6 +537,29 @@ def test_a_change_beside_the_sessions_end_brings_nothing_back(everywhere: Platfo
         store.drop(sid, "session")
         session.change_account({"id": 2, "role": "viewer"})
     assert store.get("session", sid) is None
+
+
+def test_a_renewal_brings_the_account_as_it_is_now(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    new = {"json": {"email": "new@example.com"}}
+    everywhere.call("users", "PATCH", f"/users/{ada.id}", everywhere.admin.token, **new)
+    spoil(everywhere, ada)
+    with everywhere.app.test_request_context(headers={"Cookie": f"session={sid_of(ada)}"}):
+        session.access_token()
+        assert (session.account() or {})["email"] == "new@example.com"
+
+
+def test_there_is_no_token_without_a_session(everywhere: Platform) -> None:
+    ada, store = everywhere.person("ada"), store_of(everywhere)
+    spoil(everywhere, ada)
+    with everywhere.app.test_request_context(), pytest.raises(Unauthenticated):
+        session.access_token()
+    cookie = {"Cookie": f"session={sid_of(ada)}"}
+    with everywhere.app.test_request_context(headers=cookie):
+        assert session.current()
+        store.drop(sid_of(ada), "session")
+        with pytest.raises(Unauthenticated):
+            session.access_token()
 
 
 def test_a_request_asks_once_what_can_not_be_known(platform: Platform) -> None:
