@@ -93,6 +93,13 @@ def test_a_stranger_makes_the_trail_no_longer_than_the_throttle_lets(
         assert found[-1][-1] == {"reason": "locked"}
 
 
+def test_failures_under_one_unknown_name_hide_none_under_another(admin: Person) -> None:
+    before = len(sign_ins(admin))
+    for number in range(FAILURES_PER_ACCOUNT + 5):
+        attempt(admin, f"nobody{number}", "wrong password")
+    assert len(sign_ins(admin)) - before == FAILURES_PER_ACCOUNT + 5
+
+
 def test_an_address_that_is_refused_is_in_the_trail_once(make_app: MakeApp) -> None:
     admin = Person(make_app(sign_in_failures_per_address=5).test_client(), "root")
     before = len(sign_ins(admin))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, event, func, select, update
 from werkzeug.test import TestResponse
 
 from chassis.client_address import forwarded_headers
@@ -73,6 +73,28 @@ def test_every_failure_costs_exactly_one_hash(
     for name, password in (("nobody", "x"), ("ada", "wrong"), ("root", PASSWORD), ("bob", "x")):
         assert attempt(ada.client, name, password).status_code == 401
     assert hashes == [4, 4, 4, 4]
+
+
+def test_a_wrong_password_costs_no_second_hash_where_the_cost_was_raised(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(make_app().test_client(), "ada")
+    dearer = make_app(bcrypt_rounds=5)
+    monkeypatch.setattr(dearer.extensions["users"].hasher, "hash", None)
+    assert attempt(dearer.test_client(), "ada", "wrong password").status_code == 401
+
+
+def test_an_unknown_name_writes_what_a_wrong_password_does(app: Flask, ada: Person) -> None:
+    said: list[str] = []
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    written = []
+    for name in ("ada", "nobody"):
+        said.clear()
+        assert attempt(ada.client, name, "wrong password").status_code == 401
+        written.append(sorted(each for each in said if each.startswith("INSERT")))
+    assert written[0] == written[1]
+    assert any("outbox" in each for each in written[1])
 
 
 def test_the_right_password_works_from_elsewhere_while_someone_hammers(ada: Person) -> None:
