@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import psycopg2
 
@@ -73,7 +74,7 @@ def fill(url: str, events: int) -> int:
     return int(found[0]) if found else 0
 
 
-def prepare_partitions(url: str) -> None:
+def prepare_partitions(url: str, root: Path = ROOT) -> None:
     """Makes the partitions as ingest makes them on demand."""
     code = (
         "from datetime import UTC, datetime, timedelta as t; import psycopg2, sys;"
@@ -84,4 +85,4 @@ def prepare_partitions(url: str) -> None:
         "now = datetime.now(UTC);"
         f"postgresql.prepare_partitions(engine, [now - t(days=n) for n in range(-1, {DAYS} + 2)])"
     )
-    subprocess.run([BIN / "python", "-c", code, url], cwd=ROOT, env=os.environ, check=True)
+    subprocess.run([BIN / "python", "-c", code, url], cwd=root, env=os.environ, check=True)

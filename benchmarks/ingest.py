@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg2
 
@@ -27,12 +28,12 @@ Running = Callable[[PostgresServer, str], Iterator[tuple[int, str]]]
 
 
 @contextmanager
-def ours(server: PostgresServer, name: str) -> Iterator[tuple[int, str]]:
-    """Runs our service; yields its port and a key."""
-    url = new_database(server, name)
-    prepare_partitions(url)
+def ours(server: PostgresServer, name: str, root: Path = ROOT) -> Iterator[tuple[int, str]]:
+    """Runs our service, or another tree's; yields its port and a key."""
+    url = new_database(server, name, root=root)
+    prepare_partitions(url, root)
     key = new_key(url)
-    with footfall(url, WEB_THREADS=THREADS) as port:
+    with footfall(url, root=root, WEB_THREADS=THREADS) as port:
         yield port, key
 
 

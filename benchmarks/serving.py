@@ -31,14 +31,16 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
 
 
-def new_database(server: PostgresServer, name: str, *, migrated: bool = True) -> str:
+def new_database(
+    server: PostgresServer, name: str, *, migrated: bool = True, root: Path = ROOT
+) -> str:
     """Makes a database, with our schema if wanted, and returns its URL."""
     server.execute(f"CREATE DATABASE {name}")
     url = server.url(name)
     if migrated:
         subprocess.run(
             [BIN / "alembic", "-n", "analytics", "upgrade", "head"],
-            cwd=ROOT, env={**os.environ, "ANALYTICS_DATABASE_URL": url},
+            cwd=root, env={**os.environ, "ANALYTICS_DATABASE_URL": url},
             check=True, capture_output=True,
         )  # fmt: skip
     return url
@@ -58,8 +60,8 @@ def new_key(url: str, scopes: str = "events:write events:read reports:read") -> 
 
 
 @contextmanager
-def footfall(url: str, **settings: str) -> Iterator[int]:
-    """Runs our analytics service under gunicorn; yields its port."""
+def footfall(url: str, *, root: Path = ROOT, **settings: str) -> Iterator[int]:
+    """Runs our analytics service, or another tree's, under gunicorn; yields its port."""
     given = {
         "ANALYTICS_DATABASE_URL": url,
         "SECRET_KEY": secrets.token_hex(32),
@@ -68,7 +70,7 @@ def footfall(url: str, **settings: str) -> Iterator[int]:
         **settings,
     }
     command = [BIN / "gunicorn", "--bind", "127.0.0.1:{port}", "analytics_app:create_app()"]
-    with serving(command, given) as port:
+    with serving(command, given, root) as port:
         yield port
 
 
@@ -82,12 +84,14 @@ def peer(module: str, url: str) -> Iterator[int]:
 
 
 @contextmanager
-def serving(command: list[str | Path], settings: dict[str, str]) -> Iterator[int]:
+def serving(
+    command: list[str | Path], settings: dict[str, str], root: Path = ROOT
+) -> Iterator[int]:
     port = free_port()
     words = [str(word).format(port=port) for word in command]
     with open(os.devnull, "wb") as nowhere:
         process = subprocess.Popen(
-            words, cwd=ROOT, env={**os.environ, **settings}, stdout=nowhere, stderr=sys.stderr
+            words, cwd=root, env={**os.environ, **settings}, stdout=nowhere, stderr=sys.stderr
         )
         try:
             wait_until(f"{words[0]}'s start", lambda: all_workers_answer(port), 120)
