@@ -30,6 +30,7 @@ def test_registering_and_signing_in_are_told(app: Flask, ada: Person) -> None:
     about = [row for row in waiting(app) if row.user_id == ada.id]
     assert [row.event_type for row in about] == ["user_registered", "user_logged_in"]
     assert about[0].details == {"registration": "open", "role": "viewer"}
+    assert about[1].details == {"method": "password"}
 
 
 def test_an_event_has_a_time_ordered_identity_from_the_start(app: Flask, ada: Person) -> None:

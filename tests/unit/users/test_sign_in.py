@@ -244,6 +244,14 @@ def test_right_confirmations_of_the_password_use_up_nothing(make_app: MakeApp) -
         assert ada.call("PATCH", "/users/me", json=changed).status_code == 200
 
 
+def test_nobody_elses_password_confirms(admin: Person, ada: Person) -> None:
+    body = {"current_password": PASSWORD, "new_password": "another long one"}
+    assert ada.call("PUT", "/users/me/password", json=body).status_code == 204
+    assert admin.sign_in(PASSWORD).status_code == 200
+    again = {**body, "new_password": "yet another long one"}
+    assert ada.call("PUT", "/users/me/password", json=again).status_code == 422
+
+
 def test_an_address_that_hammers_confirms_nothing_either(make_app: MakeApp) -> None:
     ada = Person(make_app(sign_in_failures_per_address=1).test_client(), "ada")
     body = {"current_password": PASSWORD, "new_password": "another long one"}
