@@ -78,6 +78,10 @@ def test_guesses_of_the_current_password_are_there(admin: Person, ada: Person) -
     ((action, account, actor, _, _, details),) = sign_ins(admin)[before:]
     assert (action, account, actor) == ("password_refused", ada.id, ada.id)
     assert details == {"reason": "wrong_password"}
+    for _ in range(FAILURES_PER_ACCOUNT + 5):
+        ada.call("DELETE", "/users/me", json={"current_password": "wrong password"})
+    reasons = [each[-1]["reason"] for each in sign_ins(admin)[before:]]
+    assert reasons == ["wrong_password"] * FAILURES_PER_ACCOUNT + ["locked"]
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
