@@ -19,11 +19,15 @@ TABLE = Path(__file__).with_name("modules.toml")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A module, the tests that are to notice its mutants, and those that nothing can notice."""
+    """A module, the tests that are to notice its mutants, and those that nothing can notice.
+
+    Of some modules only a part matters: the mutants with `only` in their names.
+    """
 
     file: str
     tests: tuple[str, ...]
     equivalent: dict[str, str] = field(default_factory=dict)
+    only: str = ""
 
 
 @dataclass
@@ -48,7 +52,7 @@ def subjects(files: list[str]) -> list[Subject]:
     if unknown := set(files) - set(table):
         sys.exit(f"mutants: not in {TABLE.name}: {', '.join(sorted(unknown))}")
     return [
-        Subject(file, tuple(row["tests"]), row.get("equivalent", {}))
+        Subject(file, tuple(row["tests"]), row.get("equivalent", {}), row.get("only", ""))
         for file, row in table.items()
         if not files or file in files
     ]
@@ -61,7 +65,7 @@ def tried(subject: Subject) -> Tally:
     if reached is None:
         sys.exit(f"mutants: fail without any change: {' '.join(subject.tests)}")
     tally, gone = Tally(), set(subject.equivalent)
-    mutants = mutants_of(source)
+    mutants = [each for each in mutants_of(source) if subject.only in each.name]
     for number, mutant in enumerate(mutants, 1):
         show_progress(number, len(mutants))
         gone.discard(mutant.name)
