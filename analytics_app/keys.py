@@ -20,7 +20,7 @@ from analytics_app.models import ApiKey
 from analytics_app.outage import Outage, not_answering
 from analytics_app.room import need_room
 from chassis.auth import Caller
-from chassis.database import transaction
+from chassis.database import transaction, writing
 from chassis.errors import NotFound
 from chassis.schema import rfc3339
 from chassis.telemetry import get_logger
@@ -140,9 +140,8 @@ class Uses:
         earlier = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now - USE_NOTED_EVERY)
         change = update(ApiKey).where(ApiKey.id == key_id, earlier).values(last_used_at=now)
         try:
-            with self.engine.connect().execution_options(writes=True) as connection:
+            with self.engine.connect() as connection, writing(connection):
                 connection.execute(change)
-                connection.commit()
         except Exception as error:  # the next use tries again
             log.warning(
                 "a key's use could not be noted", key_id=key_id, reason=type(error).__name__

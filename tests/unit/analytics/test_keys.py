@@ -12,12 +12,13 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from analytics_app import keys
 from analytics_app.models import ApiKey, db
 from analytics_app.services import services
 from chassis.errors import Unavailable
-from tests.unit.analytics.conftest import Api
+from tests.unit.analytics.conftest import Api, MakeApp
 
 PATH = "/analytics/api-keys"
 
@@ -254,6 +255,29 @@ def test_a_use_is_noted_once_a_minute(
     services().keys.known.clear()
     holder.get("/analytics/summary")
     assert last_used(admin) > first
+
+
+def test_a_use_is_noted_of_the_key_alone_and_by_one_of_two_workers(app: Flask, admin: Api) -> None:
+    used, other = new_key(admin, "reports:read"), new_key(admin, "reports:read")
+    noted = []
+    for _ in range(2):  # neither has seen what the other writes
+        services().keys.uses.note(used["id"], None)
+        noted.append({each["id"]: each["last_used_at"] for each in admin.get(PATH)["items"]})
+    assert noted[0] == noted[1]
+    assert noted[0][used["id"]] is not None
+    assert noted[0][other["id"]] is None
+
+
+def test_a_use_that_could_not_be_noted_is_logged(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(log_level="WARNING")
+    with app.app_context(), capture_logs() as lines:
+        monkeypatch.setattr(services().keys.uses, "engine", None)
+        services().keys.uses.note(7, None)
+    assert [(each["log_level"], each["key_id"], each["reason"]) for each in lines] == [
+        ("warning", 7, "AttributeError")
+    ]
 
 
 def last_used(admin: Api) -> Any:
