@@ -57,6 +57,14 @@ def test_mails_for_forgotten_passwords_are_limited_too(make_app: MakeApp) -> Non
     assert client.post("/password-reset", json=body).status_code == 429
 
 
+def test_whoever_is_signed_in_has_no_further_mails_than_the_address(make_app: MakeApp) -> None:
+    app = make_app(registrations_per_minute=3)
+    people = [Person(app.test_client(), name) for name in ("ann", "ben")]
+    body = {"email": "ada@example.com"}
+    statuses = [each.call("POST", "/password-reset", json=body).status_code for each in people * 2]
+    assert statuses == [202, 202, 202, 429]
+
+
 def test_the_limit_at_token_is_told_in_its_form(make_app: MakeApp) -> None:
     client = make_app(api_calls_per_minute=1).test_client()
     client.post("/token")
