@@ -21,7 +21,7 @@ from analytics_app.behaviour.source import Source
 from analytics_app.ranges import USUAL_DAYS, Range
 from analytics_app.reports import dated
 from analytics_app.rollups import Rollups
-from analytics_app.routes.reports import range_of
+from analytics_app.routes.reports import READERS, range_of
 from analytics_app.schemas.behaviour import (
     Breakdown,
     BreakdownQuery,
@@ -102,7 +102,7 @@ def need_analyst(wish: Any, said: str) -> None:
 
 
 @routes.post("/funnel")
-@requires("reports:read")
+@requires(*READERS)
 @api(body=FunnelIn, answers={200: Funnel})
 def post_funnel(body: FunnelIn) -> dict[str, Any]:
     """Follow people through ordered steps.
@@ -138,7 +138,7 @@ def post_dropped(body: DroppedIn) -> dict[str, Any]:
 
 
 @routes.get("/retention")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=RetentionQuery, answers={200: Retention}, etag=True)
 def get_retention(query: RetentionQuery) -> dict[str, Any]:
     """Show how many of each cohort came back, by period since their first event."""
@@ -156,7 +156,7 @@ def get_retention(query: RetentionQuery) -> dict[str, Any]:
 
 
 @routes.get("/paths")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=PathsQuery, answers={200: Paths}, etag=True)
 def get_paths(query: PathsQuery) -> dict[str, Any]:
     """Show what people did next after an event type, or before it; repeats are folded."""
@@ -180,7 +180,7 @@ def get_paths(query: PathsQuery) -> dict[str, Any]:
 
 
 @routes.get("/properties")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=PropertiesQuery, answers={200: Properties}, etag=True)
 def get_properties(query: PropertiesQuery) -> dict[str, Any]:
     """List the metadata keys of event types; analysts see samples of their values.
@@ -198,7 +198,7 @@ def get_properties(query: PropertiesQuery) -> dict[str, Any]:
 
 
 @routes.get("/breakdown")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=BreakdownQuery, answers={200: Breakdown}, etag=True)
 def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
     """Break an event type down by the values of a key.

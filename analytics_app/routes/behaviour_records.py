@@ -9,6 +9,7 @@ from flask import Blueprint
 from analytics_app.behaviour import records
 from analytics_app.behaviour.models import Annotation, SavedReport
 from analytics_app.models import db
+from analytics_app.routes.reports import READERS
 from analytics_app.schemas.behaviour import (
     AnnotationIn,
     AnnotationOut,
@@ -39,7 +40,7 @@ def save_report(body: SavedReportIn) -> dict[str, Any]:
 
 
 @routes.get("/saved-reports")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=PageQuery, answers={200: SavedReports}, etag=True)
 def list_saved_reports(query: PageQuery) -> dict[str, Any]:
     """List the saved reports, the newest first."""
@@ -47,7 +48,7 @@ def list_saved_reports(query: PageQuery) -> dict[str, Any]:
 
 
 @routes.get("/saved-reports/<id:report_id>")
-@requires("reports:read")
+@requires(*READERS)
 @api(answers={200: SavedReportOut}, etag=True)
 def get_saved_report(report_id: int) -> dict[str, Any]:
     """Show one saved report."""
@@ -76,7 +77,7 @@ def add_annotation(body: AnnotationIn) -> dict[str, Any]:
 
 
 @routes.get("/annotations")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=AnnotationsQuery, answers={200: Annotations}, etag=True)
 def list_annotations(query: AnnotationsQuery) -> dict[str, Any]:
     """List the notes, the latest day first."""

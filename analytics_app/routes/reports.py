@@ -24,6 +24,9 @@ from analytics_app.spans import Span
 from chassis.api import api
 from chassis.auth import caller, requires
 
+# What may read raw events may read what is counted from them.
+READERS = ("reports:read", "events:read")
+
 routes = Blueprint("reports", __name__, url_prefix="/analytics")
 
 
@@ -38,7 +41,7 @@ def limits() -> reports.Limits:
 
 
 @routes.get("/summary")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=SummaryQuery, answers={200: Summary}, etag=True)
 def summary(query: SummaryQuery) -> dict[str, Any]:
     """Sum up a range, and the one before it over the same elapsed time.
@@ -55,7 +58,7 @@ def summary(query: SummaryQuery) -> dict[str, Any]:
 
 
 @routes.get("/timeseries")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=SeriesQuery, answers={200: Series}, etag=True)
 def timeseries(query: SeriesQuery) -> dict[str, Any]:
     """Count by minute, hour, day, week or month; every bucket is there, empty ones too.
@@ -71,7 +74,7 @@ def timeseries(query: SeriesQuery) -> dict[str, Any]:
 
 
 @routes.get("/live")
-@requires("reports:read")
+@requires(*READERS)
 @api(answers={200: Live}, etag=True)
 def live_now() -> dict[str, Any]:
     """Show the last 30 minutes by minute, who is active, and the newest events to analysts."""
@@ -81,7 +84,7 @@ def live_now() -> dict[str, Any]:
 
 
 @routes.get("/events/by-type")
-@requires("reports:read")
+@requires(*READERS)
 @api(query=ByTypeQuery, answers={200: ByType}, etag=True)
 def by_type(query: ByTypeQuery) -> dict[str, Any]:
     """Count by event type; without a range, all there is.

@@ -13,9 +13,9 @@ from sqlalchemy import update
 from analytics_app.models import ApiKey, db
 from tests.unit.analytics.conftest import Api, service_token, token, user_token
 
-EVERYBODY = "-vpaAswrgxdofn"
-REPORTS = "vpaArg"
-EVENTS = "aAr"
+EVERYBODY = "-vpaeAswrgxdofn"
+REPORTS = "vpaeArg"
+EVENTS = "aeAr"
 
 # route -> who may; all others are 401 (nobody's credentials) or 403.
 TABLE = {
@@ -25,8 +25,8 @@ TABLE = {
     "GET /openapi.json": EVERYBODY,
     "GET /docs": EVERYBODY,
     "GET /docs.css": EVERYBODY,
-    "POST /analytics/events": "vpaAsw",
-    "POST /analytics/events/batch": "vpaAsw",
+    "POST /analytics/events": "vpaeAsw",
+    "POST /analytics/events/batch": "vpaeAsw",
     "GET /analytics/events": EVENTS,
     "GET /analytics/events/date-range": EVENTS,
     "GET /analytics/events/by-type": REPORTS,
@@ -40,13 +40,13 @@ TABLE = {
     "GET /analytics/paths": REPORTS,
     "GET /analytics/properties": REPORTS,
     "GET /analytics/breakdown": REPORTS,
-    "POST /analytics/saved-reports": "vpaA",
+    "POST /analytics/saved-reports": "vpaeA",
     "GET /analytics/saved-reports": REPORTS,
     "GET /analytics/saved-reports/<id:report_id>": REPORTS,
-    "DELETE /analytics/saved-reports/<id:report_id>": "vpaA",
-    "POST /analytics/annotations": "aAsw",
+    "DELETE /analytics/saved-reports/<id:report_id>": "vpaeA",
+    "POST /analytics/annotations": "aeAsw",
     "GET /analytics/annotations": REPORTS,
-    "DELETE /analytics/annotations/<id:annotation_id>": "vpaA",
+    "DELETE /analytics/annotations/<id:annotation_id>": "vpaeA",
     "GET /analytics/export": EVENTS,
     "DELETE /analytics/users/<id:user_id>/events": "As",
     "DELETE /analytics/event-types/<event_type>": "A",
@@ -111,6 +111,7 @@ CALLERS: dict[str, Callable[[Api], str | None]] = {
     "v": lambda _: user_token(8),
     "p": lambda _: user_token(7),
     "a": lambda _: user_token(9, "analyst"),
+    "e": lambda _: user_token(9, "analyst", scope="events:read"),
     "A": lambda _: user_token(1, "admin"),
     "s": lambda _: service_token(),
     "w": lambda admin: key(admin, "events:write")["key"],
