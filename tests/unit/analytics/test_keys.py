@@ -239,6 +239,11 @@ def test_the_last_page_of_keys_names_no_next_one(admin: Api) -> None:
     assert (len(page["items"]), page["next_cursor"]) == (3, None)
 
 
+def test_the_document_names_the_refusal_of_one_key_too_many(admin: Api) -> None:
+    operation = admin.get("/openapi.json")["paths"][PATH]["post"]
+    assert {"201", "401", "403", "409", "422"} <= operation["responses"].keys()
+
+
 def test_a_use_is_noted_once_a_minute(
     app: Flask, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
