@@ -562,6 +562,19 @@ def test_there_is_no_token_without_a_session(everywhere: Platform) -> None:
             session.access_token()
 
 
+def test_for_a_stranger_the_store_is_not_asked(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = platform.person("ada")
+    monkeypatch.setattr(store_of(platform), "get", unavailable)
+    assert ada.get("/").status_code == 503
+    assert platform.visitor().get("/").location == "/login?next=/"
+
+
+def unavailable(*_: object) -> None:
+    raise Unavailable("gone")
+
+
 def test_a_request_asks_once_what_can_not_be_known(platform: Platform) -> None:
     sid, followed = sid_of(platform.person("ada")), platform.app.extensions["revocations"]
     followed.begin()
