@@ -30,8 +30,6 @@ SHOWN_CHARACTERS = 10  # of a key, in lists: 36 of its 256 bits
 USE_NOTED_EVERY = timedelta(minutes=1)
 BELIEVED_SECONDS = 4.0
 REMEMBERED = 4096
-# What may read raw events may read what is counted from them.
-IMPLIED = {"events:read": ("reports:read",)}
 log = get_logger(__name__)
 
 
@@ -199,9 +197,4 @@ class KeyRing:
         if found is None or (found.expires_at and found.expires_at <= datetime.now(UTC)):
             return None
         self.uses.note(found.id, found.last_used_at)
-        return holder_of(found.id, found.scopes.split())
-
-
-def holder_of(key_id: int, scopes: Sequence[str]) -> Caller:
-    implied = [also for scope in scopes for also in IMPLIED.get(scope, ())]
-    return Caller("key", str(key_id), frozenset((*scopes, *implied)))
+        return Caller("key", str(found.id), frozenset(found.scopes.split()))
