@@ -123,11 +123,19 @@ def sign_in(answer: Json, account: Json) -> None:
 
     The one that the browser brought ends: somebody else may know its id.
     """
-    sign_out()
+    end()
     cookie().sid = secrets.token_urlsafe(32)
     form_token, tokens = secrets.token_urlsafe(24), tokens_from(answer)
     keep(Session(csrf=form_token, started=time.time(), account=account, **tokens))
     touch()
+
+
+def end() -> None:
+    """Ends the session at the users service, which may be down meanwhile, and here."""
+    with suppress(Problem, Refused):
+        if current():
+            current_app.extensions["users"].logout()
+    sign_out()
 
 
 def sign_out() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from chassis.auth import optional_caller, public, signed_in
 from chassis.client import Refused
-from chassis.errors import Problem, Unavailable
+from chassis.errors import Unavailable
 from dashboard_app import session
 from dashboard_app.answers import safe_next
 from dashboard_app.clients import users
@@ -77,7 +75,5 @@ def after_sign_in() -> str:
 @signed_in
 def sign_out() -> ResponseReturnValue:
     """Ends the session here and at the users service, which may be down meanwhile."""
-    with suppress(Problem, Refused):
-        users().logout()
-    session.sign_out()
+    session.end()
     return make_response(redirect(url_for("sign_in.page", notice="signed_out"), 303))

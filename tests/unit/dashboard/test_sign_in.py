@@ -114,6 +114,22 @@ def test_signing_out_ends_the_session_here_and_at_the_users_service(platform: Pl
     assert ada.get("/").status_code == 302
 
 
+def test_signing_in_over_an_open_session_ends_that_one_everywhere(platform: Platform) -> None:
+    ada, eve = platform.person("ada"), platform.person("eve")
+
+    def sessions() -> int:
+        return len(platform.call("users", "GET", "/users/me/sessions", ada.token)["items"])
+
+    before = sessions()
+    as_eve = {"username": "eve", "password": "wrong password"}
+    assert ada.submit("/login", as_eve, page="/").status_code == 422
+    assert sessions() == before, "one that fails ends nothing"
+    assert ada.submit("/login", {**as_eve, "password": PASSWORD}, page="/").status_code == 303
+    assert sessions() == before - 1
+    assert "eve" in text_of(ada.get("/settings"))
+    assert eve.get("/").status_code == 200
+
+
 def test_the_answer_that_takes_the_cookie_clears_what_the_browser_kept(
     platform: Platform,
 ) -> None:
