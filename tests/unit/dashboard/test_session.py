@@ -549,6 +549,17 @@ def test_a_renewal_brings_the_account_as_it_is_now(everywhere: Platform) -> None
         assert (session.account() or {})["email"] == "new@example.com"
 
 
+def test_what_another_request_has_renewed_holds_for_this_one(everywhere: Platform) -> None:
+    ada = everywhere.person("ada")
+    spoil(everywhere, ada)
+    with everywhere.app.test_request_context(headers={"Cookie": f"session={sid_of(ada)}"}):
+        assert session.current()
+        account = {"id": ada.id, "role": "viewer", "username": "lovelace"}
+        change(everywhere, ada, access="a.newer.token", account=account)
+        assert session.access_token() == "a.newer.token"
+        assert session.account() == account
+
+
 def test_there_is_no_token_without_a_session(everywhere: Platform) -> None:
     ada, store = everywhere.person("ada"), store_of(everywhere)
     spoil(everywhere, ada)
