@@ -131,10 +131,9 @@ def sign_in(answer: Json, account: Json) -> None:
 
 
 def end() -> None:
-    """Ends the session at the users service, which may be down meanwhile, and here."""
+    """Ends the session, if there is one, at the users service, which may be down, and here."""
     with suppress(Problem, Refused):
-        if current():
-            current_app.extensions["users"].logout()
+        current_app.extensions["users"].logout()
     sign_out()
 
 
