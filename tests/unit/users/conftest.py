@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -130,6 +131,11 @@ def register(client: FlaskClient, name: str, **changed: Any) -> TestResponse:
     """Registers `name`@example.com."""
     body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD, **changed}
     return client.post("/users", json=body)
+
+
+def mentions(what: object, name: str) -> bool:
+    """Whether the name stands there as a word: hex digits alone may spell some names."""
+    return re.search(rf"\b{name}\b", str(what), re.IGNORECASE) is not None
 
 
 def refresh(client: FlaskClient, token: str) -> TestResponse:
