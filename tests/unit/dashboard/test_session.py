@@ -421,13 +421,12 @@ def test_who_reads_the_store_learns_no_cookie_token_or_account(everywhere: Platf
     assert len(held) >= 4
     for secret in (
         sid_of(ada),
-        record["access"],
+        *record["access"].split("."),
         record["refresh"],
         record["csrf"],
         "ada@example.com",
     ):
         assert secret.encode() not in everything
-    assert b"eyJ" not in everything
     assert b"account" not in everything
 
 
