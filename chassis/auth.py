@@ -25,6 +25,11 @@ class Caller:
     role: str = ""
     session_id: str | None = None
 
+    @property
+    def label(self) -> str:
+        """What the caller is called in logs, and counted by: its kind and subject."""
+        return f"{self.kind}:{self.subject}"
+
     def may(self, scope: str) -> bool:
         """Whether the caller holds the scope."""
         return scope in self.scopes

@@ -58,10 +58,10 @@ def counter(app: Flask) -> Callable[[Caller, int], bool]:
     prefix = limiter._key_prefix
 
     def count(caller: Caller, calls: int) -> bool:
-        key = f"{caller.kind}:{caller.subject}"
         try:
             return all(
-                limiter.limiter.hit(each, prefix, key, "global", cost=calls) for each in limits
+                limiter.limiter.hit(each, prefix, caller.label, "global", cost=calls)
+                for each in limits
             )
         except Exception:  # Redis is gone: Flask's way knows what to do then
             return False
@@ -92,7 +92,7 @@ def exempt_route(app: Flask, endpoint: str) -> None:
 def by_caller() -> str:
     """Returns whom a call counts for: the account or key, else the address."""
     caller = optional_caller()
-    return f"{caller.kind}:{caller.subject}" if caller else by_address()
+    return caller.label if caller else by_address()
 
 
 def by_address() -> str:

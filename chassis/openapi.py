@@ -27,7 +27,7 @@ from chassis.errors import (
     UnsupportedMediaType,
     UriTooLong,
 )
-from chassis.schema import ProblemDocument
+from chassis.schema import LARGEST_ID, ProblemDocument
 from chassis.visibility import models_in
 
 REFERENCE = "#/components/schemas/{model}"
@@ -149,7 +149,7 @@ def described(
 
 def path_parameters(rule: Rule) -> list[dict[str, Any]]:
     kinds: dict[str | None, dict[str, Any]] = {
-        "id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+        "id": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
         "uuid": {"type": "string", "format": "uuid"},
     }
     return [

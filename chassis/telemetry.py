@@ -153,7 +153,7 @@ def summary(
         "status": status,
         "duration_ms": round(seconds * 1000, 2),
         "user_id": caller.user_id if caller else None,
-        "caller": f"{caller.kind}:{caller.subject}" if caller else None,
+        "caller": caller.label if caller else None,
     }
 
 

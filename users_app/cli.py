@@ -14,7 +14,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 
 from chassis.errors import Conflict
-from chassis.schema import rfc3339
+from chassis.schema import LARGEST_ID, rfc3339
 from users_app import clock, key_file, names, passwords, relay
 from users_app.accounts.register import create_admin
 from users_app.models import OutboxMessage
@@ -125,7 +125,7 @@ def listed_row(row: OutboxMessage) -> dict[str, object]:
 
 
 @outbox.command("requeue")
-@click.argument("ids", nargs=-1, type=click.IntRange(min=1, max=2**63 - 1))
+@click.argument("ids", nargs=-1, type=click.IntRange(min=1, max=LARGEST_ID))
 @click.option("--all", "every", is_flag=True, help="All dead messages.")
 @with_appcontext
 def requeue(ids: tuple[int, ...], every: bool) -> None:
