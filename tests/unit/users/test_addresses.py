@@ -9,9 +9,9 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from tests.smtp import SmtpServer, smtp_server
 from tests.unit.users.conftest import PASSWORD, MakeApp, Person, register
 from tests.unit.users.mailbox import code_in, deliver, mails
-from tests.unit.users.smtp import SmtpServer, smtp_server
 from users_app import names
 from users_app.models import Mail, PasswordReset, User, db
 from users_app.relay import mailer
