@@ -9,12 +9,13 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 
 from analytics_app import listing
-from analytics_app.erased import unerased
+from analytics_app.actors import someones
 from analytics_app.models import Event
-from analytics_app.ranges import Range
+from analytics_app.ranges import Range, next_minute
 from analytics_app.readers import Snapshot
 from analytics_app.reports import dated, points
 from analytics_app.rollups import Rollups
+from analytics_app.spans import Span
 from chassis.pagination import PageQuery
 from chassis.schema import rfc3339
 
@@ -25,13 +26,13 @@ NEWEST = 20
 
 def live(snapshot: Snapshot, now: datetime, *, with_events: bool) -> dict[str, Any]:
     """Returns 30 minutes, the unfinished one last, and those active in the last 5 of them."""
-    end = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    end = next_minute(now)
     span = Range(end - MINUTES, end, ZoneInfo("UTC"), end)
     answer: dict[str, Any] = {
         "start": rfc3339(span.start),
         "end": rfc3339(span.end),
         "items": points(Rollups(snapshot.connection), span, "minute", (), now),
-        "active_users": active(snapshot, now),
+        "active_users": active(snapshot, Span(end - ACTIVE, end)),
     }
     if with_events:
         newest = listing.page(
@@ -41,11 +42,6 @@ def live(snapshot: Snapshot, now: datetime, *, with_events: bool) -> dict[str, A
     return dated(answer, snapshot)
 
 
-def active(snapshot: Snapshot, now: datetime) -> int:
-    chosen = select(func.count(Event.actor.distinct())).where(
-        Event.created_at >= now - ACTIVE,
-        Event.created_at <= now,
-        Event.actor != 0,
-        *unerased(snapshot.connection),
-    )
+def active(snapshot: Snapshot, span: Span) -> int:
+    chosen = select(func.count(Event.actor.distinct())).where(*someones(snapshot.connection, span))
     return int(snapshot.connection.execute(chosen).scalar_one())

@@ -35,7 +35,7 @@ EARLIEST, LATEST = date(1970, 1, 2), date(2200, 1, 1)
 class Range:
     """The half-open range `[start, end)`, in UTC, and the zone its days are in.
 
-    `nominal_end` is where the range would end if it were not cut off at now.
+    `nominal_end` is where the range would end if it were not cut off at the present minute.
     """
 
     start: datetime
@@ -83,12 +83,23 @@ def within_reach(day: date, field: str) -> date:
     return day
 
 
+def next_minute(now: datetime) -> datetime:
+    """Returns the first full minute after now: up to there reports go, and don't change within it.
+
+    It is never now itself, so that an event of this very moment lies before it.
+    """
+    return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
 def asked(
     start: str | None, end: str | None, zone: ZoneInfo, now: datetime, usual_days: int = 30
 ) -> Range:
-    """Returns the range a caller asks for; what is left out is the usual days up to now."""
+    """Returns the range a caller asks for.
+
+    Without an end it ends with the next full minute; without a start it has the usual days.
+    """
     tomorrow = midnight(local_date(now, zone) + ONE_DAY, zone)
-    until = moment(end, "end", zone) if end else now
+    until = moment(end, "end", zone) if end else next_minute(now)
     nominal = until if end else tomorrow
     if start:
         since = moment(start, "start", zone)
@@ -100,12 +111,12 @@ def asked(
 
 
 def previous(current: Range, now: datetime) -> Range:
-    """Returns the range before it, over the same elapsed time.
+    """Returns the range before it, over the time that has elapsed by the next full minute.
 
     A range of whole local days is followed by as many days before it, so that clocks
     going forward or back don't shift it.
     """
-    elapsed = max(min(current.end, now) - current.start, timedelta())
+    elapsed = max(min(current.end, next_minute(now)) - current.start, timedelta())
     first = local_date(current.start, current.zone)
     last = local_date(current.nominal_end, current.zone)
     whole_days = (

@@ -101,7 +101,7 @@ def cors(app: Flask, settings: Settings) -> None:
             app,
             origins=list(settings.cors_origins),
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After", "ETag"],
+            expose_headers=["X-Request-ID", "Retry-After", "ETag", "As-Of"],
             max_age=600,
         )
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, TypeVar, get_origin
 
 from flask import Flask, Response, current_app, request
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from werkzeug.datastructures import MultiDict
+from werkzeug.http import generate_etag
 from werkzeug.routing import BaseConverter
 
 from chassis.errors import (
@@ -45,6 +47,7 @@ class Operation:
     etag: bool
     media_types: tuple[str, ...]
     answer_types: tuple[str, ...]
+    answer_headers: Mapping[str, str]
 
 
 def api(
@@ -59,16 +62,18 @@ def api(
     body_optional: bool = False,
     media_types: tuple[str, ...] = ("application/json",),
     answer_types: tuple[str, ...] = ("application/json",),
+    answer_headers: Mapping[str, str] = MappingProxyType({}),
     etag: bool = False,
 ) -> Callable[[View], View]:
     """Passes the validated `body`, `query` and `form` to the view, and shapes its answer.
 
     The view returns a model, a dict, a list, a Response, or one of these with a status;
     `answers` maps each status to a model, a union or None, the usual status first; `errors`
-    are those that not every route may answer. `body_raw` passes the bytes as `raw` and only
+    are those that not every route may answer; `answer_headers` says what the usual answer's
+    own headers mean. `body_raw` passes the bytes as `raw` and only
     documents `body`; without a body, `body_optional` passes the model's defaults. `error_model`
     is how the route's own handlers shape errors, its 422s as 400s. `etag` honours If-None-Match
-    by the body's digest.
+    by the body's digest, without its `as_of`: that the same was true later is no other answer.
     """
     operation = Operation(
         answers=answers,
@@ -82,6 +87,7 @@ def api(
         etag=etag,
         media_types=media_types,
         answer_types=answer_types,
+        answer_headers=answer_headers,
     )
 
     def decorate(view: View) -> View:
@@ -257,6 +263,7 @@ def is_list(model: type[BaseModel], name: str) -> bool:
 
 
 ANY = TypeAdapter(Any)
+AS_OF = "as_of"
 
 
 def shape(answer: Any, operation: Operation) -> Response:
@@ -268,11 +275,17 @@ def shape(answer: Any, operation: Operation) -> Response:
     content = visible(content, operation.answers.get(status))
     if content is None:
         return Response(status=status)
+    answer = Response(dumped(content), status=status, content_type="application/json")
+    if operation.etag and isinstance(content, dict) and AS_OF in content:
+        lasting = {name: value for name, value in content.items() if name != AS_OF}
+        answer.set_etag(generate_etag(dumped(lasting)), weak=True)
+    return answer
+
+
+def dumped(content: Any) -> bytes:
     if isinstance(content, BaseModel):
-        data = content.model_dump_json().encode()
-    else:
-        data = ANY.dump_json(content)
-    return Response(data, status=status, content_type="application/json")
+        return content.model_dump_json().encode()
+    return ANY.dump_json(content)
 
 
 def revalidated(answer: Response) -> Response:
@@ -281,7 +294,7 @@ def revalidated(answer: Response) -> Response:
         return answer
     answer.headers["Cache-Control"] = "private, no-cache"
     # Weak: compression changes the bytes and not the meaning.
-    answer.add_etag(weak=True)
+    answer.add_etag(weak=True)  # unless it has one
     if not request.if_match:  # which is for changes, and would be a 412 that is no problem
         answer.make_conditional(request)
     return answer

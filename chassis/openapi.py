@@ -204,6 +204,11 @@ def responses(operation: Operation, access: Access, schemas: Schemas) -> dict[st
         str(status): answer_entry(operation, answer, schemas)
         for status, answer in operation.answers.items()
     }
+    if operation.answer_headers:
+        entries[str(next(iter(operation.answers)))]["headers"] = {
+            name: {"description": said, "schema": {"type": "string"}}
+            for name, said in operation.answer_headers.items()
+        }
     problem = {"application/problem+json": content(ProblemDocument, schemas, "serialization")}
     shape = error_content(operation, schemas) or problem
     for error in possible_errors(operation, access):

@@ -35,6 +35,7 @@ class Document(SpooledTemporaryFile[bytes]):
 
     def __init__(self, user_id: int) -> None:
         super().__init__(KEPT_IN_MEMORY)
+        self.as_of: str | None = None  # of the events, where they come from a replica
         self.place = ExitStack()
         take_place(user_id)
         self.place.callback(running.discard, user_id)
@@ -67,7 +68,9 @@ def export(user_id: int, access_token: str, has_gone: Callable[[], bool]) -> Doc
         write_list(document, "audit", map(shown_entry, audit.entries_about(user_id)))
         write_list(document, "undelivered_events", map(shown_message, undelivered(user_id)))
         db.session.rollback()
-        write_list(document, "events", events(user_id, access_token, has_gone))
+        write_list(document, "events", events(document, user_id, access_token, has_gone))
+        if document.as_of is not None:
+            document.write(f', "as_of": {json.dumps(document.as_of)}'.encode())
         document.write(b"}")
     except BaseException:
         document.close()
@@ -139,7 +142,7 @@ def shown_message(message: OutboxMessage) -> dict[str, Any]:
 
 
 def events(
-    user_id: int, access_token: str, has_gone: Callable[[], bool]
+    document: Document, user_id: int, access_token: str, has_gone: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
     """Yields the person's events from analytics, newest first; raises Unavailable."""
     cursor: str | None = None
@@ -147,6 +150,7 @@ def events(
         if has_gone():
             raise Unavailable("Nobody waits for the export any more.", retry_after=1)
         page = events_page(user_id, access_token, cursor)
+        document.as_of = document.as_of or page["as_of"]
         yield from page["items"]
         cursor = page["next_cursor"]
         if cursor is None:
@@ -159,7 +163,8 @@ def events_page(user_id: int, access_token: str, cursor: str | None) -> dict[str
     try:
         answer = parts().analytics.call("GET", path, token=access_token, params=asked)
         page: dict[str, Any] = answer.json()
-        return {"items": list(page["items"]), "next_cursor": page["next_cursor"]}
+        items, following = list(page["items"]), page["next_cursor"]
+        return {"items": items, "next_cursor": following, "as_of": page.get("as_of")}
     except Refused as refusal:
         wait = refusal.headers.get("Retry-After", "")
         raise not_now(int(wait) if wait.isascii() and wait.isdigit() else 5) from None

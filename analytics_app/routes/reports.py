@@ -46,8 +46,8 @@ def limits() -> reports.Limits:
 def summary(query: SummaryQuery) -> dict[str, Any]:
     """Sum up a range, and the one before it over the same elapsed time.
 
-    Without a range: the last 30 days, today included, up to now. Over 3,000 days
-    (MAX_BUCKETS) are a 422 unless `fields` leaves out `events_over_time`.
+    Without a range: the last 30 days, today included, up to the next full minute. Over 3,000
+    days (MAX_BUCKETS) are a 422 unless `fields` leaves out `events_over_time`.
     """
     now = datetime.now(UTC)
     span = range_of(query, now)

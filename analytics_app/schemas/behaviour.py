@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from analytics_app.schemas.events import EventType
-from analytics_app.schemas.reports import RangeQuery
+from analytics_app.schemas.reports import END, RangeQuery
 from chassis.pagination import PageQuery
 from chassis.schema import SINGLE_LINE, Model, Name, Timestamp
 from chassis.visibility import OnlyFor
@@ -42,7 +42,7 @@ class FunnelIn(Model):
     steps: list[FunnelStep] = Field(min_length=2, max_length=8)
     window: Duration = "7d"
     start: str | None = Field(None, max_length=64, description="a time, or a date in `tz`")
-    end: str | None = Field(None, max_length=64, description="exclusive; left out: now")
+    end: str | None = Field(None, max_length=64, description=END)
     tz: str | None = Field(None, max_length=64, description="an IANA time zone")
     breakdown: Key | None = Field(None, description="a key of the first step's metadata")
     limit: int = Field(5, ge=1, le=25, description="how many values; the rest is one")

@@ -10,6 +10,7 @@ from analytics_app.ranges import Interval
 from analytics_app.schemas.events import EventOut, EventType
 from chassis.schema import Model, Query, Timestamp
 
+END = "exclusive; left out: the next full minute"
 FIELDS = "only these figures, separated by commas: what is left out is not counted either"
 
 
@@ -20,7 +21,7 @@ class RangeQuery(Query):
     """A half-open range; a bare date is local midnight in `tz`."""
 
     start: str | None = Field(None, max_length=64, description="a time, or a date in `tz`")
-    end: str | None = Field(None, max_length=64, description="exclusive; left out: now")
+    end: str | None = Field(None, max_length=64, description=END)
     tz: str | None = Field(None, max_length=64, description="an IANA time zone")
 
 

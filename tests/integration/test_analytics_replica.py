@@ -62,6 +62,8 @@ def test_answers_from_a_replica_say_how_fresh_they_are(
         for path in ("/analytics/summary", "/analytics/events", "/analytics/events/by-type"):
             as_of = datetime.fromisoformat(plain.get(path)["as_of"])
             assert begun - timedelta(minutes=2) < as_of <= datetime.now(UTC)
+        export = plain.session().get(f"{plain.url}/analytics/export", timeout=10)
+        assert as_of <= datetime.fromisoformat(export.headers["As-Of"]) <= datetime.now(UTC)
         replica.execute("SELECT pg_wal_replay_pause()")
         send(plain)
         paused = plain.get("/analytics/summary")

@@ -171,3 +171,15 @@ def test_entries_about_an_account_are_held_some_at_a_time(
     document = ada.call("GET", "/users/me/export").get_json()
     numbers = [each["details"].get("number") for each in document["audit"]]
     assert numbers[2:] == list(range(100))
+
+
+def test_an_export_says_how_fresh_a_replica_was(ada: Person, analytics: StandIn) -> None:
+    page = {"items": [event(2)], "next_cursor": None}
+    analytics.pages = [
+        {"items": [event(1)], "next_cursor": "more", "as_of": "2026-05-01T10:00:00Z"},
+        {**page, "as_of": "2026-05-01T10:00:07Z"},
+        page,
+    ]
+    document = ada.call("GET", "/users/me/export").get_json()
+    assert document["as_of"] == "2026-05-01T10:00:00Z"
+    assert "as_of" not in ada.call("GET", "/users/me/export").get_json()
