@@ -5,25 +5,84 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask, current_app, g
 from flask_limiter import Limiter, RateLimitExceeded
+from limits.storage import MemoryStorage, RedisStorage, Storage
+from redis.exceptions import RedisError
 
 from chassis.auth import Caller, optional_caller
 from chassis.client_address import client_address, throttle_key
 from chassis.config import Settings
 from chassis.errors import TooManyRequests
 from chassis.problems import answer_to
+from chassis.redis_breaker import RedisBreaker, bounded
 
 OPEN_ALWAYS = ("health", "live", "metrics")
-# In seconds, where the library itself would wait for ever; and no name is told, which the app's
-# user may not do.
-REDIS_OPTIONS: dict[str, Any] = {
-    "socket_connect_timeout": 0.5,
-    "socket_timeout": 0.5,
-    "driver_info": None,
-}
+REDIS_SECONDS = 0.2
+SHARED = "shared+"
+T = TypeVar("T")
+
+
+class SharedCounts(Storage):
+    """Counts in Redis; without it each worker counts for itself, in memory.
+
+    No call waits longer than REDIS_SECONDS for an answer of Redis, and once it did, none waits
+    until Redis is well again.
+    """
+
+    STORAGE_SCHEME = [SHARED + scheme for scheme in RedisStorage.STORAGE_SCHEME]
+
+    def __init__(self, uri: str, **options: Any) -> None:
+        super().__init__(uri)
+        address, options = uri.removeprefix(SHARED), {**options, **bounded(REDIS_SECONDS)}
+        self.redis, self.probed = RedisStorage(address, **options), RedisStorage(address, **options)
+        self.memory = MemoryStorage()
+        self.breaker = RedisBreaker("limits", self.probe)
+
+    @property
+    def base_exceptions(self) -> type[Exception]:
+        """What a count may raise: nothing of Redis."""
+        return ValueError
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        """Counts the amount and returns the sum of this window, which ends in `expiry` seconds."""
+        return self.ask(lambda counts: counts.incr(key, expiry, amount))
+
+    def get(self, key: str) -> int:
+        """Returns what was counted in this window."""
+        return self.ask(lambda counts: counts.get(key))
+
+    def get_expiry(self, key: str) -> float:
+        """Returns the Unix time at which the window ends."""
+        return self.ask(lambda counts: counts.get_expiry(key))
+
+    def clear(self, key: str) -> None:
+        """Forgets what was counted."""
+        self.ask(lambda counts: counts.clear(key))
+
+    def reset(self) -> int | None:
+        """Forgets everything that was counted."""
+        return self.ask(lambda counts: counts.reset())
+
+    def check(self) -> bool:
+        """Whether counts are shared right now."""
+        return not self.breaker.is_open and bool(self.redis.check())
+
+    def ask(self, question: Callable[[Storage], T]) -> T:
+        try:
+            return self.breaker.call(lambda: question(self.redis))
+        except (RedisError, OSError):
+            return question(self.memory)
+
+    def probe(self) -> None:
+        """Counts once, over a new connection, and raises if that took too long for a call."""
+        begun = time.monotonic()
+        self.probed.storage.connection_pool.disconnect()
+        self.probed.incr("probe", 60)
+        if time.monotonic() - begun > REDIS_SECONDS:
+            raise TimeoutError("Redis answers too late")
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -33,12 +92,10 @@ def install(app: Flask, settings: Settings) -> None:
         by_caller,
         app=app,
         application_limits=[f"{calls} per minute"] if calls else [],
-        storage_uri=settings.redis_url or "memory://",
+        storage_uri=SHARED + settings.redis_url if settings.redis_url else "memory://",
         # The app's user in Redis reaches keys of this prefix alone.
-        storage_options={"key_prefix": f"footfall-{settings.service}:limits", **REDIS_OPTIONS},
+        storage_options={"key_prefix": f"footfall-{settings.service}:limits"},
         key_prefix=f"footfall-{settings.service}",
-        # Without Redis a limit is still held, by each worker for itself.
-        in_memory_fallback_enabled=bool(settings.redis_url),
         swallow_errors=True,
         headers_enabled=False,
     )
@@ -58,13 +115,9 @@ def counter(app: Flask) -> Callable[[Caller, int], bool]:
     prefix = limiter._key_prefix
 
     def count(caller: Caller, calls: int) -> bool:
-        try:
-            return all(
-                limiter.limiter.hit(each, prefix, caller.label, "global", cost=calls)
-                for each in limits
-            )
-        except Exception:  # Redis is gone: Flask's way knows what to do then
-            return False
+        return all(
+            limiter.limiter.hit(each, prefix, caller.label, "global", cost=calls) for each in limits
+        )
 
     return count
 

@@ -15,8 +15,9 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,14 +25,19 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from redis import Redis
 from redis.exceptions import LockError, RedisError
+from redis.lock import Lock
 
 from chassis.errors import Unavailable
+from chassis.redis_breaker import PassedOver, RedisBreaker, bounded
 from dashboard_app.config import DashboardSettings
 
 DOWN = "Sessions can't be read right now."
 LOCKS = 64
 NONCE_BYTES = 12
 PRUNE_EVERY = 3600
+REDIS_SECONDS = 0.5  # long enough for a Redis that is slow: nothing else knows the sessions
+LOCK_SECONDS = 15
+LOCK_WAIT_SECONDS = 10
 UNFINISHED_SECONDS = 60
 # The dashboard's user in Redis reaches keys of this prefix alone.
 KEY_PREFIX = "footfall-dashboard:"
@@ -185,47 +191,70 @@ def over(path: Path) -> bool:
 
 
 class RedisBackend:
-    """Keys in Redis, shared by all workers and machines."""
+    """Keys in Redis, shared by all workers and machines.
+
+    Once Redis did not answer, all calls raise Unavailable at once until it is well again.
+    """
 
     def __init__(self, url: str) -> None:
-        self.client = Redis.from_url(
-            url, socket_connect_timeout=1, socket_timeout=2, driver_info=None
-        )
+        self.client = Redis.from_url(url, **bounded(REDIS_SECONDS))
+        self.breaker = RedisBreaker("sessions", self.probe)
+        self.doubtful: list[tuple[Lock, str]] = []
 
     def get(self, key: str) -> bytes | None:
-        with unavailable_if_down():
-            content: Any = self.client.get(KEY_PREFIX + key)
-        found: bytes | None = content
+        found: bytes | None = self.ask(lambda: self.client.get(KEY_PREFIX + key))
         return found
 
     def put(self, key: str, content: bytes, seconds: int) -> None:
-        with unavailable_if_down():
-            self.client.set(KEY_PREFIX + key, content, ex=max(1, seconds))
+        self.ask(lambda: self.client.set(KEY_PREFIX + key, content, ex=max(1, seconds)))
 
     def drop(self, *keys: str) -> None:
-        with unavailable_if_down():
-            self.client.delete(*(KEY_PREFIX + key for key in keys))
+        self.ask(lambda: self.client.delete(*(KEY_PREFIX + key for key in keys)))
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        held = self.client.lock(KEY_PREFIX + key, timeout=15, blocking_timeout=10)
+        held, token = self.client.lock(KEY_PREFIX + key, timeout=LOCK_SECONDS), secrets.token_hex()
         with unavailable_if_down():
-            if not held.acquire():
+            if not self.acquire(held, token):
                 raise Unavailable(DOWN)
         try:
             yield
         finally:
-            release(held)
+            self.release(held, token)
+
+    def acquire(self, held: Lock, token: str) -> bool:
+        take = partial(held.acquire, blocking_timeout=LOCK_WAIT_SECONDS, token=token)
+        try:
+            return bool(self.breaker.call(take))
+        except PassedOver:
+            raise
+        except RedisError:
+            self.doubtful.append((held, token))
+            raise
+
+    def release(self, held: Lock, token: str) -> None:
+        try:
+            self.breaker.call(partial(self.give_back, held, token))
+        except RedisError:
+            self.doubtful.append((held, token))
+
+    def give_back(self, held: Lock, token: str) -> None:
+        with suppress(LockError):  # it expired
+            held.do_release(token)
 
     def check(self) -> None:
-        self.client.ping()
+        self.ask(self.client.ping)
 
+    def ask(self, command: Callable[[], Any]) -> Any:
+        with unavailable_if_down():
+            return self.breaker.call(command)
 
-def release(held: Any) -> None:
-    try:
-        held.release()
-    except (LockError, RedisError):
-        return  # it expired, or will
+    def probe(self) -> None:
+        """Writes, and gives back the locks that a Redis which did not answer may have kept."""
+        self.client.set(KEY_PREFIX + "probe", b"", ex=60)
+        while self.doubtful:
+            self.give_back(*self.doubtful[-1])
+            self.doubtful.pop()
 
 
 @contextmanager

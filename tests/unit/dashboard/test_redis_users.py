@@ -10,6 +10,8 @@ from flask_limiter import Limiter
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
+from chassis.limits import SharedCounts
+from dashboard_app.store import RedisBackend, Store
 from tests.servers import valkey_with_users
 from tests.unit.dashboard.conftest import MakePlatform
 
@@ -40,8 +42,12 @@ def test_each_app_works_with_its_own_user(
     assert ada.get("/").status_code == 302
     for app in (platform.users.app, platform.analytics.app, platform.app):
         limiter: Limiter = app.extensions["limits"]
+        assert isinstance(limiter.storage, SharedCounts)
         assert limiter.storage.check()
-        assert not limiter._storage_dead
+        limiter.storage.probe()
+    store: Store = platform.app.extensions["session_store"]
+    assert isinstance(store.backend, RedisBackend)
+    store.backend.probe()
 
 
 @pytest.mark.parametrize(("app", "other"), list(permutations(APPS, 2)))

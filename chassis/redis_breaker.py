@@ -1,0 +1,85 @@
+"""Redis that may stop answering: asked with time-outs, and passed over while it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError
+from redis.retry import Retry
+
+from chassis.telemetry import get_logger
+
+LOOK_EVERY_SECONDS = 1.0
+T = TypeVar("T")
+log = get_logger(__name__)
+
+
+class PassedOver(ConnectionError):
+    """Redis was not asked, since it lately did not answer."""
+
+
+def bounded(seconds: float) -> dict[str, Any]:
+    """Returns the options of a client that waits so long for each step and tries once.
+
+    By default the library waits for ever and tries four times.
+    """
+    return {
+        "socket_connect_timeout": seconds,
+        "socket_timeout": seconds,
+        "retry": Retry(NoBackoff(), 0),
+        # No library's name is told, which the app's user may not do.
+        "driver_info": None,
+    }
+
+
+class RedisBreaker:
+    """Opens at the first failure, so that nobody waits again; a thread finds out when to close.
+
+    `probe` is what that thread tries, about once a second: it must do what the calls do, since a
+    Redis that is full, read-only or still loading answers a ping. It raises while Redis is not
+    well. Safe to make before a fork.
+    """
+
+    def __init__(self, purpose: str, probe: Callable[[], object]) -> None:
+        self.purpose = purpose
+        self.probe = probe
+        self.is_open = False
+        self.lock = Lock()
+        self.thread: Thread | None = None
+
+    def call(self, command: Callable[[], T]) -> T:
+        """Returns what the command returns; raises RedisError, and at once while open."""
+        if self.is_open:
+            self.watch()
+            raise PassedOver(f"Redis is passed over for {self.purpose}")
+        try:
+            return command()
+        except (RedisError, OSError) as error:
+            self.open(error)
+            raise
+
+    def open(self, error: Exception) -> None:
+        if not self.is_open:
+            self.is_open = True
+            log.warning("redis is passed over", purpose=self.purpose, error=type(error).__name__)
+        self.watch()
+
+    def watch(self) -> None:
+        """Has a thread of this process look for Redis; a fork leaves the parent's behind."""
+        with self.lock:
+            if self.is_open and not (self.thread and self.thread.is_alive()):
+                self.thread = Thread(target=self.look, name="redis probe", daemon=True)
+                self.thread.start()
+
+    def look(self) -> None:
+        while self.is_open:
+            time.sleep(LOOK_EVERY_SECONDS)
+            with suppress(RedisError, OSError):
+                self.probe()
+                self.is_open = False
+                log.info("redis is asked again", purpose=self.purpose)
