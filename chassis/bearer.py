@@ -174,7 +174,8 @@ class BearerAuthenticator:
     def verify(self, token: str) -> Verified:
         claims = self.claims(token)
         caller = self.caller_named(claims)
-        until = min(claims["exp"], time.time() + CACHE_SECONDS)
+        ends = claims["exp"] + MAX_CLOCK_DIFFERENCE_SECONDS
+        until = min(ends, time.time() + CACHE_SECONDS)
         return Verified(caller, int(claims["iat"]), until)
 
     def remember(self, token: str, found: Verified) -> None:
@@ -205,6 +206,11 @@ class BearerAuthenticator:
             claims: dict[str, Any] = decode_token(token)
         except jwt.ExpiredSignatureError:
             raise invalid_token("The token has expired.") from None
+        except jwt.ImmatureSignatureError:
+            raise invalid_token(
+                "The token is dated ahead: the clocks here and at the users service differ by"
+                f" more than {MAX_CLOCK_DIFFERENCE_SECONDS} s."
+            ) from None
         except (jwt.PyJWTError, JWTExtendedException, ValueError, TypeError, KeyError):
             raise invalid_token() from None
         return claims

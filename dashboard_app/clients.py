@@ -78,7 +78,9 @@ class ServiceClient:
             return self.send(method, path, token=fresh.access, **given)
         except Refused as refused:
             if refused.status == 401:
-                raise Unauthenticated(session.SIGNED_OUT) from None
+                # Not the session's end, which the users service would have told: a new sign-in
+                # would get no better token, and each page would ask for one.
+                raise Unavailable(f"A service refuses a new token: {refused}") from None
             raise
 
     def get(self, path: str, params: Params = None, **given: Any) -> Any:

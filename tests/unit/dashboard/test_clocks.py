@@ -1,0 +1,104 @@
+"""Clocks differ: of two dashboards, and of the services behind them."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from chassis.client import Refused
+from tests.unit.dashboard.conftest import PASSWORD, Person, Platform, csrf_of
+
+
+def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    moment = time.time() + seconds
+    monkeypatch.setattr("time.time", lambda: moment)
+
+
+@pytest.mark.parametrize(("ahead", "status"), [(1, 303), (5, 303), (25, 303), (45, 403)])
+def test_a_form_of_a_dashboard_that_is_ahead_is_taken(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, ahead: int, status: int
+) -> None:
+    platform.person("ada")
+    browser = platform.visitor()
+    with monkeypatch.context() as patched:
+        set_clock(patched, ahead)
+        token = csrf_of(browser.get("/login").text)
+    form = {"username": "ada", "password": PASSWORD, "csrf_token": token}
+    assert browser.client.post("/login", data=form).status_code == status
+
+
+@pytest.mark.parametrize(("hours", "status"), [(11.9, 303), (12.1, 403)])
+def test_a_form_is_good_for_twelve_hours(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, hours: float, status: int
+) -> None:
+    platform.person("ada")
+    browser = platform.visitor()
+    with monkeypatch.context() as patched:
+        set_clock(patched, -hours * 3600)
+        token = csrf_of(browser.get("/login").text)
+    form = {"username": "ada", "password": PASSWORD, "csrf_token": token}
+    assert browser.client.post("/login", data=form).status_code == status
+
+
+def refreshes(platform: Platform) -> int:
+    return platform.users.calls.count("POST /token")
+
+
+@pytest.mark.parametrize("ahead", [-3600, -25, 25])
+def test_when_to_refresh_is_the_dashboards_own_time_alone(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """A dashboard whose clock differs from the users service's by so much."""
+    platform.person("ada")
+    clock = Clock(monkeypatch, ahead)
+    with clock.of_dashboard():
+        browser = platform.visitor()
+        assert browser.sign_in("ada").status_code == 303
+        for minutes in (0, 14, 14.6, 14.7):
+            clock.offset = ahead + minutes * 60
+            before = refreshes(platform)
+            assert browser.get("/settings").status_code == 200
+            assert (refreshes(platform) > before) == (minutes == 14.6), minutes
+
+
+class Clock:
+    """What the dashboard alone takes for the time; the services behind it have the machine's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, offset: float) -> None:
+        self.patch, self.offset = monkeypatch, offset
+
+    @contextmanager
+    def of_dashboard(self) -> Any:
+        class Shifted:
+            monotonic = staticmethod(time.monotonic)
+
+            @staticmethod
+            def time() -> float:
+                return time.time() + self.offset
+
+        for module in ("session", "store"):
+            self.patch.setattr(f"dashboard_app.{module}.time", Shifted)
+        yield
+
+
+def test_a_new_token_that_a_service_refuses_is_no_way_to_the_sign_in_page(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would come back from there with another that is refused, and so on."""
+    ada = platform.person("ada")
+
+    def refuse(method: str, path: str, **_: Any) -> Any:
+        raise Refused(401, {"detail": "The token is dated ahead: the clocks differ."})
+
+    api = platform.app.extensions["analytics"].api
+    monkeypatch.setattr(api, "call", refuse)
+    answer = ada.get("/overview/types")
+    assert answer.status_code == 503
+    assert signed_in(ada)
+
+
+def signed_in(person: Person) -> bool:
+    return person.get("/settings").status_code == 200
