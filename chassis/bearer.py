@@ -16,6 +16,7 @@ from flask_jwt_extended.exceptions import JWTExtendedException
 
 from chassis.auth import Caller
 from chassis.client import pooled_session
+from chassis.config import MAX_CLOCK_DIFFERENCE_SECONDS
 from chassis.errors import Unauthenticated, Unavailable
 from chassis.schema import LARGEST_ID
 
@@ -25,7 +26,6 @@ CACHE_SECONDS = 60
 CACHE_SIZE = 4096
 LONGEST_TOKEN = 4096
 TIMEOUT_SECONDS = (1.0, 2.0)  # to connect, to hear something
-MAX_CLOCK_DIFFERENCE_SECONDS = 30
 
 
 class KeySource(Protocol):

@@ -22,6 +22,8 @@ from pydantic import (
 from chassis.errors import field_errors
 
 PLACEHOLDERS = ("change", "secret", "password", "placeholder", "example", "todo", "xxx")
+# What the clocks of two of our machines may differ by.
+MAX_CLOCK_DIFFERENCE_SECONDS = 30
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, current_app, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from chassis.bearer import MAX_CLOCK_DIFFERENCE_SECONDS
+from chassis.config import MAX_CLOCK_DIFFERENCE_SECONDS
 from chassis.errors import Forbidden
 from dashboard_app import session
 

@@ -19,7 +19,8 @@ from jwt.algorithms import ECAlgorithm
 
 from chassis import bearer
 from chassis.auth import Caller
-from chassis.bearer import MAX_CLOCK_DIFFERENCE_SECONDS, BearerAuthenticator, RemoteKeys
+from chassis.bearer import BearerAuthenticator, RemoteKeys
+from chassis.config import MAX_CLOCK_DIFFERENCE_SECONDS
 from chassis.errors import Unauthenticated, Unavailable
 from tests.servers import free_port
 from tests.unit.chassis.test_revocation import Publisher
