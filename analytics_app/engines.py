@@ -38,6 +38,7 @@ def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
     db.init_app(app)
     with app.app_context():
         for engine in db.engines.values():
+            event.listen(engine, "connect", dialects.of(engine).equip)
             database.prepare(engine)
             event.listen(engine, "checkout", dialects.of(engine).hurry)
             event.listen(engine, "before_cursor_execute", deadlines.look)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from pydantic_core import from_json, to_json
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -40,6 +42,7 @@ SLOTS = 1
 STEPS_A_LOOK = 20_000  # of SQLite's machine: some milliseconds at most
 KEPT_SLOT = 0
 SLICE_EVENTS = 2_000
+NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[Ee][+-]?\d+)?", re.ASCII)  # JSON's
 
 INSERT = """
 INSERT INTO events (actor, created_at, event_id, event_type, user_id, metadata)
@@ -208,14 +211,33 @@ def minute(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
 
 
 def has_metadata(column: ColumnElement[Any], key: str, value: str) -> ColumnElement[bool]:
-    """Returns SQL for: the metadata's key, written as text, is the value."""
+    """Returns SQL for: the metadata's key, written as text, is the value.
+
+    SQLite reads a number as 64 bits and writes it back with 15 digits: a number that may be
+    the one is compared as the text that is stored.
+    """
     member = func.json_each(column).table_valued("key", "value", "type")
+    is_number = member.c.type.in_(("integer", "real"))
     written = case(
-        (member.c.type == "true", "true"),
-        (member.c.type == "false", "false"),
+        (member.c.type.in_(("true", "false")), member.c.type),
+        (is_number, func.spelled_member(column, key)),
         else_=cast(member.c.value, Text),
     )
-    return exists().where(member.c.key == key, written == value).select_from(member)
+    near: ColumnElement[bool] = ~is_number
+    if NUMBER.fullmatch(value):
+        near |= member.c.value == func.json_extract(value, "$")
+    return exists().where(member.c.key == key, near, written == value).select_from(member)
+
+
+def spelled_member(metadata: str, key: str) -> str | None:
+    """Returns a member of stored metadata as text: what PostgreSQL's ->> answers."""
+    value = from_json(metadata).get(key)
+    return value if value is None or isinstance(value, str) else to_json(value).decode()
+
+
+def equip(connection: Any, _record: Any) -> None:
+    """Gives a new connection the functions that SQL here calls."""
+    connection.create_function("spelled_member", 2, spelled_member, deterministic=True)
 
 
 def mark(_connection: Connection) -> str:

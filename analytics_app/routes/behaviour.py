@@ -203,8 +203,8 @@ def get_properties(query: PropertiesQuery) -> dict[str, Any]:
 def get_breakdown(query: BreakdownQuery) -> dict[str, Any]:
     """Break an event type down by the values of a key.
 
-    Filters: metadata.<key>=<value>, for analysts. Viewers see how many events each value has,
-    not which value it is, nor what its numbers sum up to.
+    Filters: metadata.<key>=<value>, for analysts, written as for lists of events. Viewers see
+    how many events each value has, not which value it is, nor what its numbers sum up to.
     """
     need_analyst(query.metadata, CONDITIONS)
     span = range_of(query, datetime.now(UTC))

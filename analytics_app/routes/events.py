@@ -112,7 +112,10 @@ def batch_answer(accepted: int, fates: list[Fate]) -> dict[str, Any]:
 def list_events(query: EventsQuery) -> dict[str, Any]:
     """List events, newest first.
 
-    Filters: event_type (repeatable), user_id, start, end, and metadata.<key>=<value>.
+    Filters: event_type (repeatable), user_id, start, end, and metadata.<key>=<value>. A value
+    is written as answers show it: a text without its quotes, anything else as compact JSON,
+    letter for letter. So `1` finds the number 1 and the text "1", not 1.0; what was sent as
+    1E2 or 0.30 is `100.0` or `0.3`, 1e20 is `1e+20`; whole numbers stand with all their digits.
     """
     return page(query, filter_of(query, query.user_id, query.metadata))
 

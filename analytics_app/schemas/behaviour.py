@@ -27,7 +27,10 @@ Duration = Annotated[
 
 
 class FunnelStep(Model):
-    """An event of the type; every named property must spell its value, or one of several."""
+    """An event of the type; every named property must spell its value, or one of several.
+
+    Values are compared as they are stored: 1 and "1" are spelled alike, 1 and 1.0 are not.
+    """
 
     event_type: EventType
     metadata: dict[Key, Wanted] = Field({}, max_length=10, description="for analysts")
