@@ -19,7 +19,9 @@ def install(app: Flask) -> None:
 
 
 def number(value: float) -> str:
-    """Returns 157376 as `157,376`."""
+    """Returns 157376 as `157,376`, and what has more digits than a double as `1.5e+300`."""
+    if abs(value) >= 1e16:
+        return f"{value:.6g}"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from analytics_app.behaviour.filters import Filters, passing
 from analytics_app.behaviour.frames import Column, Window
+from analytics_app.behaviour.numbers import percentile, sum_and_average
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.sets import distinct
 from analytics_app.behaviour.shares import grouped, marks, ranked, spelled_column
@@ -63,7 +64,7 @@ def breakdown(
 def numbers_of(column: Column, deadline: Deadline) -> Array:
     """Returns each event's number, NaN where the value is none."""
     found = [number_of(text) for text in deadline.watching(column.texts)]
-    return np.array([np.nan if n is None else float(n) for n in found])[column.codes]
+    return np.array([np.nan if n is None else n for n in found])[column.codes]
 
 
 def figures(actors: Array, numbers: Array) -> dict[str, Any]:
@@ -71,8 +72,8 @@ def figures(actors: Array, numbers: Array) -> dict[str, Any]:
     real = numbers[~np.isnan(numbers)]
     summed: dict[str, float | None] = dict.fromkeys(FIGURES)
     if len(real):
-        median, p95 = np.percentile(real, [50, 95])
-        found = (real.sum(), real.mean(), median, p95)
-        summed = {name: float(each) for name, each in zip(FIGURES, found, strict=True)}
+        real.sort()
+        found = (*sum_and_average(real), percentile(real, 50), percentile(real, 95))
+        summed = dict(zip(FIGURES, found, strict=True))
     users = len(distinct(actors[actors != 0]))
     return {"count": len(actors), "unique_users": users, **summed}

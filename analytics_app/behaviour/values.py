@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from analytics_app.behaviour.numbers import LARGEST
+
 LONGEST_KEY = 200
-LARGEST_NUMBER = 1e300
 
 KINDS = {'"': "string", "{": "object", "[": "list", "t": "boolean", "f": "boolean"}
 
@@ -37,9 +38,11 @@ def kind_of(text: str) -> str:
     return KINDS.get(text[0], "number")
 
 
-def number_of(text: str) -> int | float | None:
-    """Returns the number that the JSON text holds; None for any other value."""
+def number_of(text: str) -> float | None:
+    """Returns the double next to the number that the JSON text holds; None for any other value.
+
+    A whole number beyond all doubles is the largest of them; -0.0 is 0.0.
+    """
     if not text or kind_of(text) != "number":
         return None
-    number: int | float = json.loads(text)
-    return number if abs(number) < LARGEST_NUMBER else None
+    return min(max(float(text), -LARGEST), LARGEST) + 0.0

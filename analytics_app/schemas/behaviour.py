@@ -231,7 +231,11 @@ class BreakdownQuery(RangeQuery):
 
 
 class BreakdownFigures(Model):
-    """Figures of some events; those of numbers are null where there are none."""
+    """Figures of some events; those of numbers are null where there are none.
+
+    Numbers count as doubles, and are added up exactly. What lies beyond the largest double,
+    a whole number of hundreds of digits or a sum, is answered as ±1.7976931348623157e308.
+    """
 
     count: int
     unique_users: int

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 
-from dashboard_app import charts, reports
+from dashboard_app import charts, formats, reports
 from dashboard_app.charts import Series
 from dashboard_app.filters import read
 
@@ -138,3 +138,11 @@ def test_a_sparkline_stays_inside_its_box_for_any_values() -> None:
         drawn = charts.sparkline(values)
         heights = [float(point.split()[1]) for point in drawn["line"][1:].split("L") if point]
         assert all(0 <= height <= 28 for height in heights)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(157_376, "157,376"), (2.55, "2.5"), (1e15, "1,000,000,000,000,000"), (-1.5e300, "-1.5e+300")],
+)
+def test_a_number_is_as_long_as_its_digits(value: float, text: str) -> None:
+    assert formats.number(value) == text
