@@ -20,6 +20,7 @@ from analytics_app.zones import (
     quarter_start,
 )
 from chassis.errors import FieldError, Invalid
+from chassis.time_zones import zone_named
 
 Interval = Literal["minute", "hour", "day", "week", "month"]
 
@@ -55,11 +56,9 @@ class Bucket:
 def zone_of(name: str | None, usual: str) -> ZoneInfo:
     """Returns the zone; raises Invalid if there is none of that name."""
     try:
-        return ZoneInfo(name or usual)
-    except (KeyError, ValueError, OSError):
-        raise Invalid(
-            [FieldError("tz", "must be an IANA time zone such as Europe/Berlin")]
-        ) from None
+        return zone_named(name or usual)
+    except ValueError as error:
+        raise Invalid([FieldError("tz", str(error))]) from None
 
 
 def moment(text: str, field: str, zone: ZoneInfo) -> datetime:

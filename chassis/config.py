@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from zoneinfo import ZoneInfo
 
 from click import ClickException
 from pydantic import (
@@ -20,6 +19,7 @@ from pydantic import (
 )
 
 from chassis.errors import field_errors
+from chassis.time_zones import zone_named
 
 PLACEHOLDERS = ("change", "secret", "password", "placeholder", "example", "todo", "xxx")
 # What the clocks of two of our machines may differ by.
@@ -50,11 +50,7 @@ def service_url(text: str) -> str:
 
 
 def zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
-    return name
+    return zone_named(name).key
 
 
 def split(value: Any) -> Any:

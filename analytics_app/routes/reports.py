@@ -92,8 +92,8 @@ def by_type(query: ByTypeQuery) -> dict[str, Any]:
     The most frequent types are listed (MAX_TYPES_LISTED, 50), all others are one `other`.
     """
     now = datetime.now(UTC)
-    bounded = query.start or query.end
-    span = range_of(query, now) if bounded else None
+    asked_for = range_of(query, now)  # a zone that there isn't is told without a range too
+    span = asked_for if query.start or query.end else None
     with services().readers.snapshot(services().deadline()) as snapshot:
         whole = Span(span.start, span.end) if span else None
         return reports.by_type(snapshot, whole, query.event_type, limits())

@@ -272,3 +272,32 @@ def test_a_series_by_type_has_no_minutes(admin: Api) -> None:
     answer = admin.call("GET", "/analytics/timeseries", query_string=asked)
     assert answer.status_code == 422
     assert [each["field"] for each in answer.get_json()["errors"]] == ["fields"]
+
+
+@pytest.mark.parametrize("name", ["right/UTC", "posix/UTC", "localtime", "Factory", "utc"])
+def test_every_route_with_a_zone_takes_the_lists_names_alone(admin: Api, name: str) -> None:
+    paths = admin.get("/openapi.json")["paths"]
+    asked = [
+        path.replace("{user_id}", "1")
+        for path, operations in paths.items()
+        for parameter in operations.get("get", {}).get("parameters", ())
+        if parameter["name"] == "tz"
+    ]
+    assert len(asked) >= 10
+    needed = {"event_type": "a", "key": "k", "start_date": "2026-05-01", "end_date": "2026-05-02"}
+    for path in asked:
+        given = {each["name"] for each in paths_parameters(paths, path)} & needed.keys()
+        query = {"tz": name, **{each: needed[each] for each in given}}
+        answer = admin.call("GET", path, query_string=query)
+        assert answer.status_code == 422, path
+        assert [each["field"] for each in answer.get_json()["errors"]] == ["tz"], path
+    steps = [{"event_type": "a"}, {"event_type": "b"}]
+    for path, more in (("funnel", {}), ("funnel/dropped", {"step": 2})):
+        body = {"steps": steps, "tz": name, **more}
+        answer = admin.call("POST", f"/analytics/{path}", json=body)
+        assert [each["field"] for each in answer.get_json()["errors"]] == ["tz"], path
+
+
+def paths_parameters(paths: Any, path: str) -> list[Any]:
+    found: list[Any] = paths[path.replace("/1/", "/{user_id}/")]["get"]["parameters"]
+    return found

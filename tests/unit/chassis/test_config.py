@@ -29,7 +29,8 @@ def environment(**changed: str) -> dict[str, str]:
 def test_every_complaint_comes_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(
-            ExampleSettings, environment(SECRET_KEY="", LOG_LEVEL="LOUD", REPORTING_TIMEZONE="Mars")
+            ExampleSettings,
+            environment(SECRET_KEY="", LOG_LEVEL="LOUD", REPORTING_TIMEZONE="localtime"),
         )
     lines = str(caught.value).splitlines()
     assert "SECRET_KEY is required" in lines

@@ -112,3 +112,9 @@ def test_the_address_holds_the_whole_state(filters: Filters) -> None:
     again = read(dict(parse_qsl(filters.url("/").partition("?")[2])), "UTC", NOW)
     assert again.query() == filters.query()
     assert (again.first, again.last, again.tz) == (filters.first, filters.last, filters.tz)
+
+
+@pytest.mark.parametrize("name", ["right/UTC", "posix/UTC", "localtime", "Factory", "utc", ""])
+def test_a_zone_that_the_list_does_not_name_falls_back(name: str) -> None:
+    assert read({"tz": name}, "Asia/Kathmandu", NOW).tz == "Asia/Kathmandu"
+    assert read({"tz": "Europe/Berlin"}, "Asia/Kathmandu", NOW).tz == "Europe/Berlin"
