@@ -5,7 +5,7 @@ All values in this SQL are whole numbers or bound; both engines read it alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -133,7 +133,7 @@ def actors_by_type(
     return dict(connection.execute(counted).tuples().all())
 
 
-def actors_beside(connection: Connection, span: Span, types: Sequence[str]) -> int:
+def actors_beside(connection: Connection, span: Span, types: Collection[str]) -> int:
     """Returns the number of different actors who did anything but these types in a span."""
     others = Event.event_type.not_in(types)
     chosen = select(func.count(Event.actor.distinct())).where(*someones(connection, span), others)

@@ -59,7 +59,7 @@ def figures(
         "total_events": by_type.total,
         "unique_users": lambda: rollups.actors([whole])[0],
         "events_by_type": lambda: listed,
-        "other": lambda: others(rest, rollups.actors_beside(whole, list(listed)) if rest else 0),
+        "other": lambda: others(rest, rollups.actors_beside(whole, listed, rest) if rest else 0),
         "events_over_time": lambda: points(rollups, span, "day", (), now),
     }
     ends = {"start": rfc3339(span.start), "end": rfc3339(span.end)}
@@ -164,18 +164,28 @@ def point(bucket: Bucket, span: Range, count: int, unique: int, now: datetime) -
 def by_type(
     snapshot: Snapshot, span: Span | None, types: Sequence[str], limits: Limits
 ) -> dict[str, Any]:
-    """Returns counts and different actors by type; without a span, of all that is kept."""
+    """Returns counts and different actors by type; without a span, of all that is counted.
+
+    Actors are None of types of which retention dropped events: who did them isn't known.
+    """
     rollups = Rollups(snapshot.connection)
-    span = rollups.kept() if span is None else span
-    rollups.need_raw(span.start)
+    if span is None:
+        span = rollups.counted()
+    else:
+        rollups.need_raw(span.start)
     counts = rollups.by_type(span, types)
     listed, rest = largest(counts, limits.types)
     actors = rollups.actors_by_type(span, types, list(listed) if rest else ())
+    partly = rollups.dropped_types(span)
     items = [
-        {"event_type": event_type, "count": n, "unique_users": actors.get(event_type, 0)}
+        {
+            "event_type": event_type,
+            "count": n,
+            "unique_users": None if event_type in partly else actors.get(event_type, 0),
+        }
         for event_type, n in listed.items()
     ]
-    other = others(rest, actors.get(REST, 0))
+    other = others(rest, None if partly & rest.keys() else actors.get(REST, 0))
     return dated({"items": items, "other": other, "total": counts.total()}, snapshot)
 
 

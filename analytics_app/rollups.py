@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,6 @@ from analytics_app.zones import (
     is_midnight,
     local_date,
     midnight,
-    quarter_of,
     quarter_start,
 )
 from chassis.errors import FieldError, Invalid
@@ -195,17 +194,28 @@ class Rollups:
         """Returns the number of different actors of each type, from the raw events."""
         return actors_by_type(self.connection, span, types, named)
 
-    def actors_beside(self, span: Span, types: Sequence[str]) -> int | None:
-        """Returns the number of those who did anything else; None where retention was."""
-        if self.dropped_before and span.start < self.dropped_before:
+    def actors_beside(
+        self, span: Span, types: Collection[str], others: Collection[str]
+    ) -> int | None:
+        """Returns the number of those who did any but these types.
+
+        None where retention dropped some of that: who did it isn't known.
+        """
+        if self.dropped_types(span).intersection(others):
             return None
         return actors_beside(self.connection, span, types)
 
-    def kept(self) -> Span:
-        """Returns the span of all raw events that are kept."""
-        first = quarter_of(self.dropped_before) if self.dropped_before else 0
-        last = self.connection.execute(select(func.max(Count.quarter))).scalar() or first
-        return Span(quarter_start(first), quarter_start(last + 1))
+    def dropped_types(self, span: Span) -> frozenset[str]:
+        """Returns the types of which retention dropped events of the span."""
+        if self.dropped_before is None or span.start >= self.dropped_before:
+            return frozenset()
+        counts = self.by_type(Span(span.start, min(span.end, self.dropped_before)))
+        return frozenset(event_type for event_type, n in counts.items() if n)
+
+    def counted(self) -> Span:
+        """Returns the span of all that is counted, what retention dropped included."""
+        last = self.connection.execute(select(func.max(Count.quarter))).scalar() or 0
+        return Span(quarter_start(0), quarter_start(last + 1))
 
     def by_minute(self, spans: Sequence[Span], types: Sequence[str]) -> tuple[list[int], list[int]]:
         """Returns events and different actors in each minute, from the raw events."""

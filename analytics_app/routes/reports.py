@@ -87,7 +87,7 @@ def live_now() -> dict[str, Any]:
 @requires(*READERS)
 @api(query=ByTypeQuery, answers={200: ByType}, etag=True)
 def by_type(query: ByTypeQuery) -> dict[str, Any]:
-    """Count by event type; without a range, all there is.
+    """Count by event type; without a range, all that ever was, what retention dropped included.
 
     The most frequent types are listed (MAX_TYPES_LISTED, 50), all others are one `other`.
     """

@@ -69,7 +69,10 @@ class SparsePoint(Model):
 
 
 class OtherTypes(Model):
-    """The types that are not listed by name; `unique_users` is null where retention was."""
+    """The types that are not listed by name.
+
+    `unique_users` is null where retention dropped events of them: who did those isn't known.
+    """
 
     types: int
     count: int
@@ -108,11 +111,14 @@ class Series(Model):
 
 
 class TypeCount(Model):
-    """How many events of a type, by how many different actors."""
+    """How many events of a type, by how many different actors.
+
+    `unique_users` is null where retention dropped some of them: who did those isn't known.
+    """
 
     event_type: str
     count: int
-    unique_users: int
+    unique_users: int | None
 
 
 class ByType(Model):

@@ -137,8 +137,40 @@ def test_reports_that_need_dropped_events_name_the_day(
         answer = admin.call("GET", path, query_string=query)
         assert answer.status_code == 422
         assert "2026-03-01" in answer.get_json()["errors"][0]["message"]
-    kept = admin.get("/analytics/events/by-type")
-    assert kept["total"] == len([each for each in dropped if each["created_at"] >= "2026-03-01"])
+
+
+def test_by_type_without_a_range_says_what_the_summary_of_all_says(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(max_types_listed=2)
+    with app.app_context():
+        admin = Api(app.test_client(), user_token(1, "admin"))
+        late = {"created_at": "2026-03-20T10:00:00Z", "metadata": {}}
+        new = [
+            {**late, "event_type": kind, "user_id": n, "event_id": str(uuid.uuid4())}
+            for kind in ("new", "rare") for n in range(1, 200 if kind == "new" else 4)
+        ]  # fmt: skip
+        admin.batch([*events(), *new])
+        days = (datetime.now(UTC) - datetime(2026, 3, 2, tzinfo=UTC)).days
+        run(app, "retention", "--days", str(days), "--apply")
+        found = admin.get("/analytics/events/by-type")
+        for tz in ("UTC", "Asia/Kathmandu", "America/New_York"):
+            summary = admin.get("/analytics/summary", start="1990-01-01", end="2050-01-01",
+                                tz=tz, fields="total_events,events_by_type,other")  # fmt: skip
+            assert {each["event_type"]: each["count"] for each in found["items"]} == summary[
+                "events_by_type"
+            ]
+            assert (found["total"], found["other"]) == (summary["total_events"], summary["other"])
+        assert found["total"] == len([*events(), *new])
+        unique = {each["event_type"]: each["unique_users"] for each in found["items"]}
+        assert unique["new"] == 199, "of this type nothing was dropped"
+        assert set(unique.values()) == {199, None}
+        assert found["other"]["unique_users"] is None
+        only = admin.get("/analytics/events/by-type", event_type="rare")
+        assert (only["total"], only["items"][0]["unique_users"]) == (3, 3)
+        since = admin.get("/analytics/events/by-type", start="2026-03-01")
+        assert since["total"] < found["total"]
+        assert all(each["unique_users"] is not None for each in since["items"])
 
 
 def test_maintenance_does_all_that_is_due_and_may_run_twice(make_app: MakeApp) -> None:
