@@ -16,6 +16,7 @@ from dashboard_app.behaviour import filters_with
 from dashboard_app.behaviour_figures import live_figure
 from dashboard_app.cache import ShortCache
 from dashboard_app.clients import Json, analytics
+from dashboard_app.downloads import csv_answer
 
 routes = Blueprint("live", __name__)
 # Many who look at the same time cost the service one call.
@@ -57,3 +58,12 @@ def shown(answer: Json) -> dict[str, Any]:
         "figure": live_figure(answer["items"], filters.tz),
         "colors": reports.lasting_colors(reports.ranking(filters)),
     }
+
+
+@routes.get("/live.csv")
+@requires("reports:read")
+def csv() -> ResponseReturnValue:
+    """The minutes as numbers, the oldest first."""
+    fields = ("start", "count", "unique_users", "complete")
+    rows = [[each[name] for name in fields] for each in seen()["items"]]
+    return csv_answer("footfall-live", ("minute", *fields[1:]), rows)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
+
 from tests.e2e.browser import Browser
 from tests.e2e.conftest import register
 from tests.stack import Stack
@@ -47,7 +51,11 @@ def test_a_key_is_made_copied_and_deleted(browser: Browser) -> None:
     browser.press("API keys")
     browser.fill(name="Web shop")
     browser.press("Make the key")
-    assert browser.read("#new-key-line").startswith("curl http")
+    line = browser.read("#new-key-line")
+    assert line.startswith("curl http")
+    if shutil.which("curl"):
+        sent = subprocess.run(["sh", "-euc", line], check=True, capture_output=True, text=True)
+        assert json.loads(sent.stdout)["event_type"] == "page_view"
     browser.one("[data-from='#new-key']").click()
     browser.until_text("[data-from='#new-key']", "Copied")
     browser.press("Delete …")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
+import shlex
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, TestResponse
 
 from tests.unit.dashboard.conftest import PASSWORD, Platform, event, text_of
 
@@ -185,18 +189,39 @@ def test_the_first_run_card_gives_a_key_and_goes_when_an_event_arrives(
             "X-CSRF-Token": re.search(r'name="csrf_token" value="([^"]+)"', card)[1],  # type: ignore[index]
         },
     )
-    key = re.search(r"Bearer (\S+?)(?:'|&#39;)", made.text)
-    assert key
     assert admin.fragment("/overview/first-run").status_code == 204
-    sent = Client(platform.analytics.app).post(
-        "/analytics/events",
-        json={"event_type": "page_view"},
-        headers={"Authorization": f"Bearer {key[1]}"},
-    )
-    assert sent.status_code == 201
+    assert run_line(platform, made.text, "first-line").status_code == 201
+    assert page_views(platform) == [{"event_type": "page_view", "count": 1, "unique_users": 1}]
     gone = admin.fragment("/overview/first-run")
     assert (gone.status_code, gone.text) == (200, "")
     assert "Send your first event" not in admin.get("/").text
+
+
+def run_line(platform: Platform, page: str, name: str) -> TestResponse:
+    """Does what the shell does with the curl line that a page shows."""
+    shown = re.search(rf'<pre id="{name}"[^>]*>(.*?)</pre>', page, re.DOTALL)
+    assert shown
+    words = shlex.split(html.unescape(shown[1]))
+    assert words[0] == "curl"
+    given = list(zip(words[2::2], words[3::2], strict=True))
+    (body,) = [value for option, value in given if option == "-d"]
+    headers = [tuple(value.split(": ", 1)) for option, value in given if option == "-H"]
+    return Client(platform.analytics.app).post(urlsplit(words[1]).path, data=body, headers=headers)
+
+
+def page_views(platform: Platform) -> Any:
+    query = {"event_type": "page_view"}
+    return platform.call("analytics", "GET", "/analytics/events/by-type", platform.admin.token,
+                         query_string=query)["items"]  # fmt: skip
+
+
+def test_the_line_of_a_new_key_counts_somebody(platform: Platform) -> None:
+    admin = platform.admin
+    form = {"name": "Shop", "scopes": "events:write"}
+    made = admin.submit("/api-keys", form)
+    for _ in range(2):
+        assert run_line(platform, made.text, "new-key-line").status_code == 201
+    assert page_views(platform) == [{"event_type": "page_view", "count": 2, "unique_users": 1}]
 
 
 def test_a_viewer_is_told_who_can_make_the_first_key(platform: Platform) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime, timedelta
 from typing import Any
 
 import plotly.graph_objects as go
@@ -171,6 +172,25 @@ def test_no_page_or_download_fails_for_any_role(shop: Platform, role: str) -> No
                 if answer.status_code >= 500:
                     wrong.append((path, question, answer.status_code))
     assert wrong == []
+
+
+def test_live_comes_as_csv_too_for_everybody(shop: Platform) -> None:
+    shop.send(event("signup", 0, user_id=15), event("signup", 0, user_id=16))
+    live.answers.values.clear()
+    for person in (shop.admin, shop.person("vic")):
+        page = person.get("/live?tz=Asia/Kathmandu")
+        (link,) = re.findall(r'href="(/live\.csv[^"]*)" download', page.text)
+        assert link == "/live.csv?tz=Asia%2FKathmandu"
+        answer = person.get(link)
+        assert answer.content_type == "text/csv; charset=utf-8"
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="footfall-live.csv"'
+        rows = [line.split(",") for line in answer.text.splitlines()]
+        assert rows[0] == ["minute", "count", "unique_users", "complete"]
+        assert len(rows) == 31
+        minutes = [datetime.fromisoformat(row[0]) for row in rows[1:]]
+        assert minutes == [minutes[0] + timedelta(minutes=n) for n in range(30)]
+        assert sum(int(row[1]) for row in rows[1:]) == 2
+        assert rows[-1][3] == "False"
 
 
 def test_live_answers_204_while_nothing_is_newer(shop: Platform) -> None:
