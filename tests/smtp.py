@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from socketserver import StreamRequestHandler, ThreadingTCPServer
-from threading import Thread
+from threading import Event, Thread
 
 
 @dataclass
@@ -30,9 +30,10 @@ class SmtpServer(ThreadingTCPServer):
     """Listens on a port of its own; `taken` holds the deliveries.
 
     What it does may be changed at any time: `seconds_after_data` is how long it lets a mail
-    wait for its answer, which it has taken by then, and `refusals` are lines that it answers
-    instead, by verb: CONNECT, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, END (of the data), QUIT.
-    An empty line breaks the connection off. `context` offers STARTTLS.
+    wait for its answer, which it has taken by then (while `hold` is cleared, for ever), and
+    `refusals` are lines that it answers instead, by verb: CONNECT, EHLO, STARTTLS, AUTH, MAIL,
+    RCPT, DATA, END (of the data), QUIT. An empty line breaks the connection off. `context`
+    offers STARTTLS.
     """
 
     daemon_threads = True
@@ -46,6 +47,8 @@ class SmtpServer(ThreadingTCPServer):
         self.taken: list[Delivery] = []
         self.logins: list[str] = []
         self.seconds_after_data = 0.0
+        self.hold = Event()
+        self.hold.set()
         self.refusals: dict[str, str] = {}
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -114,6 +117,7 @@ class Dialogue(StreamRequestHandler):
         if not self.server.refusals.get("END"):
             self.server.taken.append(self.delivery)
         time.sleep(self.server.seconds_after_data)
+        self.server.hold.wait()
         self.answer("END", "250 taken")
 
     def rset(self, _line: str) -> None:

@@ -19,7 +19,7 @@ from chassis.version import VERSION
 from users_app import cli, routes, tokens
 from users_app.config import UsersSettings
 from users_app.keys import key_ring
-from users_app.metrics import OutboxCollector
+from users_app.metrics import MailCollector, OutboxCollector
 from users_app.models import db
 from users_app.parts import Parts, derived_key
 from users_app.passwords import PasswordHasher
@@ -38,7 +38,7 @@ def create_app(settings: UsersSettings | None = None) -> Flask:
         settings,
         authenticate=authenticator(app, settings),
         checks={"database": lambda: database.check(db.engine)},
-        collectors=[OutboxCollector(app)],
+        collectors=[OutboxCollector(app), MailCollector(app)],
         client_address_secret=proof.get_secret_value() if proof else None,
     )
     database.install(app)

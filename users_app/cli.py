@@ -1,4 +1,4 @@
-"""Commands: relay, create-admin, rotate-keys, outbox list | requeue | drain."""
+"""Commands: relay, create-admin, rotate-keys; outbox list | requeue | drain; mails."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from chassis.errors import Conflict
 from chassis.schema import LARGEST_ID, rfc3339
 from users_app import clock, key_file, names, passwords, relay
 from users_app.accounts.register import create_admin
-from users_app.models import OutboxMessage
+from users_app.models import Mail, OutboxMessage
 from users_app.origin import COMMAND
 from users_app.parts import parts
-from users_app.relay import queue
+from users_app.relay import mailer, queue
 from users_app.relay.receiver import Receiver
 
 outbox = AppGroup("outbox", help="What waits for analytics.")
+mails = AppGroup("mails", help="Mails that wait, and those that were given up.")
 
 
 def install(app: Flask) -> None:
     """Adds the commands to `flask --app users_app`."""
-    for command in (run_relay, add_admin, rotate_keys, outbox):
+    for command in (run_relay, add_admin, rotate_keys, outbox, mails):
         app.cli.add_command(command)
 
 
@@ -130,9 +131,14 @@ def listed_row(row: OutboxMessage) -> dict[str, object]:
 @with_appcontext
 def requeue(ids: tuple[int, ...], every: bool) -> None:
     """Send dead messages again: those with these IDs, or --all."""
+    click.echo(f"Requeued {queue.requeue(named(ids, every=every))}.")
+
+
+def named(ids: tuple[int, ...], *, every: bool) -> list[int]:
+    """Returns the ids, none of them meaning all, which has to be said."""
     if bool(ids) == every:
-        raise click.UsageError("Name the ids to requeue, or say --all.")
-    click.echo(f"Requeued {queue.requeue(list(ids))}.")
+        raise click.UsageError("Name the ids, or say --all.")
+    return list(ids)
 
 
 @outbox.command("drain")
@@ -148,3 +154,43 @@ def drain(timeout: int) -> None:
     if left:
         raise click.ClickException(f"{left} messages still wait: is analytics up?")
     click.echo("The outbox is empty.")
+
+
+@mails.command("list")
+@click.option("--dead", "dead_only", is_flag=True, help="Only what was given up.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@with_appcontext
+def list_mails(dead_only: bool, limit: int) -> None:
+    """List the mails, oldest first: one JSON object a line. It holds addresses."""
+    for mail in mailer.listed(dead_only=dead_only, limit=limit):
+        click.echo(json.dumps(listed_mail(mail)))
+
+
+def listed_mail(mail: Mail) -> dict[str, object]:
+    return {
+        "id": mail.id,
+        "kind": mail.kind,
+        "recipient": mail.recipient,
+        "created_at": rfc3339(mail.created_at),
+        "attempts": mail.attempts,
+        "dead": mail.dead_at is not None,
+        "last_error": mail.last_error,
+    }
+
+
+@mails.command("requeue")
+@click.argument("ids", nargs=-1, type=click.IntRange(min=1, max=LARGEST_ID))
+@click.option("--all", "every", is_flag=True, help="All mails that were given up.")
+@with_appcontext
+def requeue_mails(ids: tuple[int, ...], every: bool) -> None:
+    """Send mails that were given up again: those with these IDs, or --all."""
+    click.echo(f"Requeued {mailer.requeue(named(ids, every=every))}.")
+
+
+@mails.command("discard")
+@click.argument("ids", nargs=-1, type=click.IntRange(min=1, max=LARGEST_ID))
+@click.option("--all", "every", is_flag=True, help="All mails that were given up.")
+@with_appcontext
+def discard_mails(ids: tuple[int, ...], every: bool) -> None:
+    """Remove mails that were given up: those with these IDs, or --all."""
+    click.echo(f"Discarded {mailer.discard(named(ids, every=every))}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from email import policy
+from email.errors import MessageError
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
@@ -57,6 +59,17 @@ class UsersSettings(Settings):
     smtp_password: SecretStr | None = None
     mail_from: str = Field("Footfall <footfall@localhost>", pattern=r"^[^\x00-\x1f\x7f]+$")
     mail_dir: str = "var/mail"
+
+    @field_validator("mail_from")
+    @classmethod
+    def one_address(cls, value: str) -> str:
+        try:
+            found = policy.default.header_factory("From", value).addresses
+        except (LookupError, ValueError, MessageError):
+            found = ()
+        if len(found) != 1 or not (found[0].username and found[0].domain):
+            raise ValueError("must be one address, as in Footfall <footfall@example.com>")
+        return value
 
     @field_validator("first_account_is_admin")
     @classmethod

@@ -16,7 +16,7 @@ from chassis.errors import TooManyRequests, Unavailable
 from chassis.schema import rfc3339
 from users_app import audit, clock, schemas, sessions
 from users_app.accounts import find
-from users_app.models import AuditEntry, Invite, OutboxMessage, Session, db
+from users_app.models import AuditEntry, Invite, Mail, OutboxMessage, Session, db
 from users_app.parts import parts
 
 PAGE = 500
@@ -87,12 +87,21 @@ def held_here(user_id: int) -> dict[str, Any]:
         "account": account.model_dump(mode="json"),
         "sessions": [shown_session(each) for each in sessions.sessions_of(user_id)],
         "invites": [shown_invite(each) for each in invites_of(user_id)],
+        "mails": [shown_mail(each) for each in mails_to(account.email)],
     }
 
 
 def invites_of(user_id: int) -> Iterable[Invite]:
     mine = or_(Invite.created_by == user_id, Invite.used_by == user_id)
     return db.session.scalars(select(Invite).where(mine).order_by(Invite.id))
+
+
+def mails_to(address: str) -> Iterable[Mail]:
+    return db.session.scalars(select(Mail).where(Mail.recipient == address).order_by(Mail.id))
+
+
+def shown_mail(mail: Mail) -> dict[str, Any]:
+    return {"kind": mail.kind, "created_at": rfc3339(mail.created_at), "said": mail.last_error}
 
 
 def undelivered(user_id: int) -> Iterable[OutboxMessage]:

@@ -155,7 +155,13 @@ class PasswordReset(Base):
 
 
 class Mail(Base):
-    """A mail to be sent; what it says, and whether there is anybody, is settled at sending."""
+    """A mail to be sent; what it says, and whether there is anybody, is settled at sending.
+
+    `due_at` is also the lease: a claim moves it ahead. Message-ID and code are derived from
+    the salt, made at the first claim, so that each try sends the same; `code_until` is when
+    the code of a reset ends, once it is in force. A dead mail isn't due before year 9999,
+    for the release before too, which knows no dead ones.
+    """
 
     __tablename__ = "mails"
     __table_args__ = (LASTING_IDS,)
@@ -165,8 +171,22 @@ class Mail(Base):
     recipient: Mapped[str] = mapped_column(Text)
     invite_id: Mapped[int | None] = mapped_column(ForeignKey("invites.id", ondelete="CASCADE"))
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    unanswered: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    salt: Mapped[bytes | None] = mapped_column(LargeBinary)
+    code_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     due_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    last_error: Mapped[str | None] = mapped_column(Text)
+    dead_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class MailAttempts(Base):
+    """How many attempts to send a mail ended in this way, for the metrics."""
+
+    __tablename__ = "mail_attempts"
+
+    outcome: Mapped[str] = mapped_column(String(16), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)
 
 
 class OutboxMessage(Base):

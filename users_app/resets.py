@@ -7,19 +7,19 @@ when the mail is sent, so that asking tells nobody.
 from __future__ import annotations
 
 import hashlib
-import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, delete, func, select
 
 from chassis.database import transaction
 from chassis.errors import FieldError, Invalid
 from users_app import clock, sessions
 from users_app.accounts import change, find
+from users_app.keys import base64url
 from users_app.mails import put_mail
 from users_app.models import PasswordReset, User, db
 from users_app.origin import Origin
-from users_app.parts import parts
+from users_app.parts import keyed_digest, parts
 
 LIFE = timedelta(hours=1)
 # Whoever asks again and again for another's address floods nobody's inbox.
@@ -32,26 +32,39 @@ def request(email: str) -> None:
         put_mail("password_reset", email)
 
 
-def issue(email: str) -> tuple[str, str] | None:
-    """Returns a new code and the account's own address, within the transaction, or None.
-
-    The code goes there, never to the address that was asked with.
+def issue(email: str, salt: bytes) -> tuple[str, datetime] | None:
+    """Puts the salt's code in force, within the transaction; returns whose address it goes to
+    and when it ends, or None. The address is the account's own, never the one asked with.
     """
     # Locked: a code made beside a change of email would outlive it, at the address before.
     account = find.locked_by_email(email)
     if account is None or not account.is_active or live_resets(account) >= LIVE_AT_ONCE:
         return None
-    now, code = clock.now(), secrets.token_urlsafe(32)
-    reset = PasswordReset(digest=digest(code), user_id=account.id)
+    now = clock.now()
+    reset = PasswordReset(digest=digest(code(salt)), user_id=account.id)
     reset.created_at, reset.expires_at = now, now + LIFE
     db.session.add(reset)
-    return code, account.email
+    return account.email, reset.expires_at
 
 
-def revoke(code: str) -> None:
-    """Kills a code whose mail could not be sent."""
-    with transaction(db.session):
-        db.session.execute(delete(PasswordReset).where(PasswordReset.digest == digest(code)))
+def code(salt: bytes) -> str:
+    """Returns the code of a mail: derived, so that each try sends the same and none is kept."""
+    return base64url(keyed_digest("password reset", salt))
+
+
+def address_of(reset_code: str) -> str | None:
+    """Returns whose address a code goes to, or None for a dead one."""
+    query = select(User.email).join(PasswordReset, PasswordReset.user_id == User.id)
+    return db.session.scalar(query.where(*is_live(reset_code)))
+
+
+def is_live(reset_code: str) -> tuple[ColumnElement[bool], ...]:
+    return PasswordReset.digest == digest(reset_code), PasswordReset.expires_at > clock.now()
+
+
+def revoke(reset_code: str) -> None:
+    """Kills a code whose mail was refused, within the transaction."""
+    db.session.execute(delete(PasswordReset).where(PasswordReset.digest == digest(reset_code)))
 
 
 def live_resets(account: User) -> int:
@@ -59,35 +72,32 @@ def live_resets(account: User) -> int:
     return db.session.scalars(select(func.count()).select_from(PasswordReset).where(*living)).one()
 
 
-def link(code: str) -> str:
+def link(reset_code: str) -> str:
     """Returns where the new password is set, under the configured address."""
-    return f"{parts().settings.public_url}/password-reset/confirm?token={code}"
+    return f"{parts().settings.public_url}/password-reset/confirm?token={reset_code}"
 
 
-def digest(code: str) -> str:
-    return hashlib.sha256(code.encode()).hexdigest()
+def digest(reset_code: str) -> str:
+    return hashlib.sha256(reset_code.encode()).hexdigest()
 
 
-def confirm(code: str, password: str, origin: Origin) -> None:
+def confirm(reset_code: str, password: str, origin: Origin) -> None:
     """Sets the password and ends all sessions; raises Invalid for a dead code."""
-    user_id = owner(code)
+    user_id = owner(reset_code)
     change.refuse_with_username(find.account(user_id), password)
     db.session.rollback()
     hashed = parts().hasher.hash(password, origin.address)
     with transaction(db.session):
         account = find.locked(user_id)
         # Asked again under the lock: of two who use the code at once, one comes second.
-        owner(code)
+        owner(reset_code)
         change.store_password(account, hashed, origin, how="reset")
         sessions.end_sessions(account.id)
 
 
-def owner(code: str) -> int:
+def owner(reset_code: str) -> int:
     """Returns whose code it is; raises Invalid."""
-    query = select(PasswordReset.user_id).where(
-        PasswordReset.digest == digest(code), PasswordReset.expires_at > clock.now()
-    )
-    found = db.session.scalar(query)
+    found = db.session.scalar(select(PasswordReset.user_id).where(*is_live(reset_code)))
     if found is None:
         raise Invalid([FieldError("token", "is unknown, used or expired: ask for a new mail")])
     return found

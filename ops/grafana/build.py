@@ -216,6 +216,20 @@ PIPELINE = Dashboard(
             Panel("Waiting", {"messages": "max(outbox_pending)"}, width=12),
             Panel("Refused", {"messages": "max(outbox_dead)"}, kind="stat", width=12, bad=1),
         ],
+        "Mails": [
+            Panel(
+                "Age of the oldest mail",
+                {"age": "max(mails_oldest_age_seconds)"},
+                "s",
+                bad=900,
+            ),
+            Panel(
+                "Attempts by how they ended",
+                {"{{outcome}}": "max by (outcome) (rate(mail_attempts_total[15m]))"},
+                about="Over 15 minutes. Unanswered: handed over, and never heard of again.",
+            ),
+            Panel("Mails given up", {"mails": "max(mails_dead)"}, kind="stat", bad=1),
+        ],
         "Ingest": [
             Panel(
                 "Events by result",

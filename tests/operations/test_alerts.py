@@ -42,6 +42,7 @@ NODE_CPU = 'node_cpu_seconds_total{instance="n",cpu="0",mode="idle"}'
 AGE = 'footfall_backup_last_success_timestamp_seconds{database="users"}'
 DRILL = 'footfall_restore_drill_timestamp_seconds{database="users"}'
 EVENTS = 'analytics_events_total{job="analytics",result="%s"}'
+MAILS = 'mail_attempts_total{job="users",outcome="%s"}'
 LAG = 'analytics_delivery_lag_seconds_bucket{job="analytics",le="%s"}'
 
 
@@ -77,6 +78,26 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         10,
         steady('outbox_dead{job="users"}', 1),
         steady('outbox_dead{job="users"}', 0),
+    ),
+    "MailsStuck": (
+        25,
+        steady('mails_oldest_age_seconds{job="users"}', 0, step=60),
+        steady('mails_oldest_age_seconds{job="users"}', 600),
+    ),
+    "MailServerRefusesLogin": (
+        15,
+        steady(MAILS % "login", 0, step=1),
+        steady(MAILS % "login", 7) | steady(MAILS % "deferred", 0, step=1),
+    ),
+    "MailServerDoesNotAnswer": (
+        30,
+        {MAILS % "unanswered": f"0x10 1x{DAYS}"},
+        steady(MAILS % "unanswered", 3) | steady(MAILS % "sent", 0, step=1),
+    ),
+    "MailsGivenUp": (
+        10,
+        steady('mails_dead{job="users"}', 1),
+        steady('mails_dead{job="users"}', 0),
     ),
     "EventsRejected": (
         40,

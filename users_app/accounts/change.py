@@ -11,7 +11,7 @@ from chassis.errors import Conflict, FieldError, Forbidden, Invalid
 from users_app import audit, clock, names, outbox, passwords, sessions, throttle
 from users_app.accounts import find
 from users_app.accounts.register import named_conflicts
-from users_app.mails import put_mail
+from users_app.mails import drop_mails, put_mail
 from users_app.models import PasswordReset, User, db
 from users_app.origin import Origin
 from users_app.parts import parts
@@ -110,6 +110,7 @@ def delete_account(user_id: int, origin: Origin) -> None:
         account = find.locked(user_id)
         refuse_last_admin(account, admins)
         outbox.put_erasure(user_id, by=by)
+        drop_mails(account.email)
         audit.record("deleted", user_id, origin, by=by)
         sessions.end_sessions(user_id)
         db.session.delete(account)

@@ -15,14 +15,17 @@ from flask import Flask
 from chassis.heartbeat import beat
 from chassis.telemetry import get_logger
 from users_app.models import db
-from users_app.relay import housekeeping, mailer, queue
+from users_app.relay import housekeeping, queue
 from users_app.relay.backoff import Backoff
 from users_app.relay.receiver import Receiver
+from users_app.relay.senders import Senders
 
 IDLE_SECONDS = 0.25
 PAUSE_AFTER_ERROR_SECONDS = 1.0
 HOUSEKEEPING_SECONDS = 600.0
 GRACE_SECONDS = 2.0
+# With what the events may take meanwhile, within the ten seconds that containers are given.
+MAIL_GRACE_SECONDS = 6.0
 log = get_logger(__name__)
 
 
@@ -35,7 +38,6 @@ def run(app: Flask) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    # A daemon: a mail server that hangs may not hold up the end; its mail is sent again.
     mails = Thread(target=mail_loop, args=(app, stop), name="mails", daemon=True)
     mails.start()
     # Beside the events: one that takes long keeps none of them waiting.
@@ -43,8 +45,8 @@ def run(app: Flask) -> None:
     erasures.start()
     log.info("relay started", receiver=app.extensions["users"].settings.analytics_url)
     event_loop(app, stop)
-    for thread in (mails, erasures):
-        thread.join(GRACE_SECONDS)
+    mails.join(MAIL_GRACE_SECONDS + GRACE_SECONDS)
+    erasures.join(GRACE_SECONDS)
     log.info("relay stopped")
 
 
@@ -84,19 +86,21 @@ def delivery_loop(
 def mail_loop(app: Flask, stop: Event) -> None:
     """Sends what is due, and now and then removes what has expired."""
     with app.app_context():
+        senders = Senders(app)
         tidy_in = 0.0
         while not stop.is_set():
             try:
-                sent = mailer.send_some()
+                busy = senders.work()
                 if tidy_in <= 0:
                     housekeeping.remove_expired()
                     tidy_in = HOUSEKEEPING_SECONDS
             except Exception as error:
                 survive(error, stop)
                 continue
-            if not sent:
+            if not busy:
                 stop.wait(IDLE_SECONDS)
                 tidy_in -= IDLE_SECONDS
+        senders.finish(MAIL_GRACE_SECONDS)
 
 
 def survive(error: Exception, stop: Event) -> None:

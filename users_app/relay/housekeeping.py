@@ -8,7 +8,8 @@ from sqlalchemy import delete, or_
 
 from chassis.database import transaction
 from users_app import clock, revocations
-from users_app.models import PasswordReset, Session, SignInFailures, db
+from users_app.models import Mail, PasswordReset, Session, SignInFailures, db
+from users_app.relay.mailer import DEAD_MAILS_STAY
 from users_app.relay.queue import rows
 
 ENDED_SESSIONS_STAY = timedelta(days=1)
@@ -17,7 +18,7 @@ EXPIRED_SESSIONS_STAY = timedelta(days=2)
 
 
 def remove_expired() -> int:
-    """Removes dead sessions, revocations, resets and throttle windows; returns how many rows."""
+    """Removes what has expired, dead mails too; returns how many rows."""
     now = clock.now()
     dead = or_(
         Session.expires_at <= now - EXPIRED_SESSIONS_STAY,
@@ -29,6 +30,7 @@ def remove_expired() -> int:
             for statement in (
                 delete(Session).where(dead),
                 delete(PasswordReset).where(PasswordReset.expires_at <= now),
+                delete(Mail).where(Mail.dead_at <= now - DEAD_MAILS_STAY),
                 delete(SignInFailures).where(SignInFailures.window_ends <= now),
             )
         )

@@ -1,73 +1,55 @@
-"""Sends the queued mails: by SMTP, or as files into MAIL_DIR."""
+"""The mails as a queue: claimed for a while, sent by SMTP or into MAIL_DIR, and settled."""
 
 from __future__ import annotations
 
-import smtplib
-import ssl
-from contextlib import AbstractContextManager
+import random
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email import policy
-from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import format_datetime, make_msgid
 from pathlib import Path
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, case, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from chassis import tracing
 from chassis.database import transaction
 from chassis.telemetry import get_logger
-from users_app import clock, invites, names, resets
-from users_app.models import Invite, Mail, db
+from users_app import clock, resets
+from users_app.models import Mail, MailAttempts, db
 from users_app.parts import parts
-from users_app.relay.queue import rows
+from users_app.relay import smtp
+from users_app.relay.queue import Backlog, rows
+from users_app.relay.smtp import Conversation, Failure
 
-BATCH = 20
-LEASE = timedelta(minutes=2)
-GIVE_UP_AFTER = timedelta(days=1)
+# A killed relay's mails come back after it; while one is under way it is prolonged.
+LEASE = timedelta(minutes=1)
+# RFC 5321, 4.5.4.1: at least four to five days. A reset's code ends much earlier.
+GIVE_UP_AFTER = timedelta(days=5)
 LONGEST_PAUSE_SECONDS = 300
-SMTP_TIMEOUT_SECONDS = 10
+# Each may have left a copy: after so many a person decides.
+MAX_UNANSWERED = 3
+UNANSWERED_PAUSE = timedelta(minutes=5)
+EXPIRED = "expired"
+OUTCOMES = (
+    smtp.SENT, smtp.REFUSED, smtp.DEFERRED, smtp.LOGIN, smtp.UNREACHABLE, smtp.UNANSWERED, EXPIRED,
+)  # fmt: skip
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+DEAD_MAILS_STAY = timedelta(days=30)
 log = get_logger(__name__)
 
 
-def send_some() -> int:
-    """Sends mails that are due; returns how many were looked at."""
-    claimed = claim()
-    for mail in claimed:
-        send(mail)
-    return len(claimed)
-
-
-def send(mail: Mail) -> None:
-    letter = composed(mail)
-    try:
-        if letter:
-            deliver(letter.message)
-    except (OSError, ValueError, smtplib.SMTPException, NeedsSmtpUtf8) as error:
-        if letter and letter.reset_code:
-            resets.revoke(letter.reset_code)
-        settle_failure(mail, error)
-        return
-    remove(mail)
-
-
-def settle_failure(mail: Mail, error: Exception) -> None:
-    """Gives up at once where no later try can do better, else tries again later."""
-    if isinstance(error, NeedsSmtpUtf8):
-        give_up(mail, str(error))
-    else:
-        postpone(mail, type(error).__name__)
-
-
 @tracing.untraced()
-def claim() -> list[Mail]:
+def claim(limit: int) -> list[Mail]:
+    """Returns up to `limit` mails that are due, leased to this process."""
     now = clock.now()
     found = db.session.scalar(select(Mail.id).where(Mail.due_at <= now).limit(1))
     db.session.rollback()
     if found is None:
         return []
-    due = select(Mail.id).where(Mail.due_at <= now).order_by(Mail.due_at).limit(BATCH)
+    due = select(Mail.id).where(Mail.due_at <= now).order_by(Mail.due_at).limit(limit)
     lease = (
         update(Mail)
         .where(Mail.id.in_(due.with_for_update(skip_locked=True)))
@@ -77,147 +59,176 @@ def claim() -> list[Mail]:
     )
     with transaction(db.session):
         claimed = list(db.session.scalars(lease))
-        db.session.expunge_all()
+        for mail in claimed:
+            mail.salt = mail.salt or secrets.token_bytes(16)
+    db.session.expunge_all()
     return claimed
 
 
-class NeedsSmtpUtf8(Exception):
-    """The address can't be told to this mail server, today or tomorrow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A mail ready to go; a reset's code dies with a letter that could not be sent."""
-
-    message: EmailMessage
-    reset_code: str | None = None
-
-
-def composed(mail: Mail) -> Letter | None:
-    """Returns what to send, or None if there is nobody to send it to."""
-    kinds = {"invite": invitation, "email_changed": change_notice}
-    return kinds.get(mail.kind, reset_letter)(mail)
-
-
-def reset_letter(mail: Mail) -> Letter | None:
+def renew(mails: list[Mail]) -> None:
+    """Prolongs the leases of mails that are under way."""
     with transaction(db.session):
-        issued = resets.issue(mail.recipient)
-    if issued is None:
-        return None
-    code, address = issued
-    text = (
-        "Somebody, hopefully you, asked for a new password.\n\n"
-        f"Set it here within an hour:\n{resets.link(code)}\n\n"
-        "If it wasn't you, do nothing: your password stays as it is.\n"
-    )
-    return Letter(written(address, "A new password for Footfall", text), code)
+        for mail in mails:
+            change(mail, due_at=clock.now() + LEASE)
 
 
-def invitation(mail: Mail) -> Letter | None:
-    invite = db.session.get(Invite, mail.invite_id)
-    if invite is None or invite.used_at:
-        return None
-    text = (
-        "You are invited to Footfall.\n\n"
-        f"Register here until {invite.expires_at:%d %B %Y}:\n"
-        f"{invites.link(invites.code(invite.salt))}\n"
-    )
-    return Letter(written(mail.recipient, "Your invitation to Footfall", text))
+def change(mail: Mail, **values: object) -> None:
+    """Changes the mail, within the transaction, unless another relay has claimed it since."""
+    mine = Mail.id == mail.id, Mail.attempts == mail.attempts
+    rows(update(Mail).where(*mine).values(values))
 
 
-def change_notice(mail: Mail) -> Letter:
-    text = (
-        "The email address of your Footfall account was changed: mails about it no longer come "
-        "here.\n\nIf that wasn't you, tell an admin of your installation at once.\n"
-    )
-    return Letter(written(mail.recipient, "Your email address for Footfall was changed", text))
-
-
-def written(recipient: str, subject: str, text: str) -> EmailMessage:
-    message = EmailMessage()
-    message["From"] = parts().settings.mail_from
-    message["To"] = recipient
-    message["Subject"] = subject
-    message["Date"] = format_datetime(clock.now())
-    message["Message-ID"] = make_msgid(domain="footfall.invalid")
-    message["Auto-Submitted"] = "auto-generated"
-    # Quoted-printable would break the link over two lines.
-    message.set_content(text, cte="7bit" if text.isascii() else "8bit")
-    return message
-
-
-def deliver(message: EmailMessage) -> None:
-    """Hands the mail to the SMTP server, or writes it; raises OSError or SMTPException."""
+def deliver(
+    message: EmailMessage, mail: Mail, begun: Callable[[Conversation], None] = lambda _: None
+) -> Failure | None:
+    """Hands the mail to the SMTP server, or writes it; returns None if it went."""
     settings = parts().settings
-    if not settings.smtp_host:
-        write(message, Path(settings.mail_dir))
-        return
-    with connected() as server:
-        if settings.smtp_username and settings.smtp_password:
-            server.login(settings.smtp_username, settings.smtp_password.get_secret_value())
-        hand_over(message, server)
+    if settings.smtp_host:
+        return smtp.send(message, settings, begun)
+    try:
+        write(message, Path(settings.mail_dir) / file_name(mail))
+    except OSError as error:
+        return Failure(smtp.UNREACHABLE, type(error).__name__, smtp.said(error))
+    return None
 
 
-def hand_over(message: EmailMessage, server: smtplib.SMTP) -> None:
-    """Sends with the addresses as they are; where the server reads ASCII alone, by A-label."""
-    server.ehlo_or_helo_if_needed()
-    if not server.has_extn("smtputf8"):
-        for header in ("From", "To"):
-            message.replace_header(header, in_ascii(message[header].addresses[0]))
-    server.send_message(message)
-
-
-def in_ascii(address: Address) -> Address:
-    """Returns the address with its domain's A-label; raises NeedsSmtpUtf8."""
-    if not address.username.isascii():
-        raise NeedsSmtpUtf8("the mail server has no SMTPUTF8, which this address needs")
-    return Address(address.display_name, address.username, names.a_label(address.domain))
-
-
-def connected() -> AbstractContextManager[smtplib.SMTP]:
-    settings = parts().settings
-    where = (settings.smtp_host, settings.smtp_port)
-    if settings.smtp_security == "tls":
-        context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(*where, timeout=SMTP_TIMEOUT_SECONDS, context=context)
-    server = smtplib.SMTP(*where, timeout=SMTP_TIMEOUT_SECONDS)
-    if settings.smtp_security == "starttls":
-        server.starttls(context=ssl.create_default_context())
-    return server
-
-
-def write(message: EmailMessage, folder: Path) -> None:
+def write(message: EmailMessage, path: Path) -> None:
     """Writes the mail as a file that only this user can read."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / f"{file_name(clock.now())}.eml"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     part = path.with_suffix(".part")
     part.touch(mode=0o600)
     part.write_bytes(message.as_bytes(policy=policy.default.clone(utf8=True)))
     part.rename(path)
 
 
-def file_name(moment: datetime) -> str:
-    return f"{moment:%Y%m%dT%H%M%S.%f}"
+def file_name(mail: Mail) -> str:
+    """Returns a name that no other mail has, and that a second copy of this one has too."""
+    return f"{mail.created_at:%Y%m%dT%H%M%S.%f}-{mail.id:012}.eml"
 
 
-def postpone(mail: Mail, reason: str) -> None:
-    """Tries again later, for a day; then says so and gives up."""
-    if clock.now() - mail.created_at > GIVE_UP_AFTER:
-        give_up(mail, reason)
-        return
-    pause = min(2 ** min(mail.attempts, 20), LONGEST_PAUSE_SECONDS)
-    log.warning("mail postponed", mail_id=mail.id, kind=mail.kind, reason=reason, seconds=pause)
-    again = clock.now() + timedelta(seconds=pause)
+def settle(mail: Mail, failure: Failure | None) -> None:
+    """Removes what was sent, keeps what was refused as dead, and postpones the rest."""
+    if failure is None:
+        remove(mail, smtp.SENT)
+        log.info("mail sent", mail_id=mail.id, kind=mail.kind, attempts=mail.attempts)
+    elif failure.outcome == smtp.REFUSED:
+        bury(mail, failure)
+    elif failure.outcome == smtp.UNANSWERED:
+        settle_unanswered(mail, failure)
+    elif clock.now() - mail.created_at > GIVE_UP_AFTER:
+        bury(mail, Failure(EXPIRED, f"given up after days: {failure.reason}", failure.said))
+    else:
+        seconds = min(2 ** min(mail.attempts, 20), LONGEST_PAUSE_SECONDS)
+        # Jitter for mails that failed together, not for secrets.
+        postpone(mail, failure, timedelta(seconds=seconds * random.uniform(0.5, 1.0)))  # noqa: S311
+
+
+def settle_unanswered(mail: Mail, failure: Failure) -> None:
+    """Tries again, later: better a second copy, with the same Message-ID and code, than none."""
+    unanswered = mail.unanswered + 1
+    if unanswered < MAX_UNANSWERED:
+        postpone(mail, failure, UNANSWERED_PAUSE * unanswered, unanswered=unanswered)
+    else:
+        bury(mail, failure)
+
+
+def drop(mail: Mail) -> None:
+    """Removes a mail that there is nobody to send to any more, or never was."""
+    expired = mail.code_until is not None and mail.code_until <= clock.now()
+    if expired:
+        log.error("mail given up: its code has ended", mail_id=mail.id, kind=mail.kind)
+    remove(mail, EXPIRED if expired else None)
+
+
+def remove(mail: Mail, outcome: str | None) -> None:
     with transaction(db.session):
-        rows(update(Mail).where(Mail.id == mail.id).values(due_at=again))
+        if outcome:
+            count(outcome)
+        rows(delete(Mail).where(Mail.id == mail.id))
 
 
-def give_up(mail: Mail, reason: str) -> None:
-    log.error("mail given up", mail_id=mail.id, kind=mail.kind, reason=reason)
-    remove(mail)
-
-
-def remove(mail: Mail) -> None:
+def postpone(mail: Mail, failure: Failure, pause: timedelta, **values: object) -> None:
+    reason, seconds = failure.reason, round(pause.total_seconds(), 1)
+    log.warning("mail postponed", mail_id=mail.id, kind=mail.kind, reason=reason, seconds=seconds)
     with transaction(db.session):
-        if row := db.session.get(Mail, mail.id):
-            db.session.delete(row)
+        count(failure.outcome)
+        change(mail, due_at=clock.now() + pause, last_error=told(failure), **values)
+
+
+def bury(mail: Mail, failure: Failure) -> None:
+    """Keeps the mail as dead; a code that was refused is dead too, one that may be there isn't."""
+    log.error("mail given up", mail_id=mail.id, kind=mail.kind, reason=failure.reason)
+    with transaction(db.session):
+        count(failure.outcome)
+        change(mail, dead_at=clock.now(), due_at=NEVER, last_error=told(failure))
+        if mail.salt and mail.code_until and failure.outcome == smtp.REFUSED:
+            resets.revoke(resets.code(mail.salt))
+
+
+def told(failure: Failure) -> str:
+    """Returns the reason with the server's own words, for whoever has to decide."""
+    return f"{failure.reason}: {failure.said}" if failure.said else failure.reason
+
+
+def count(outcome: str) -> None:
+    """Counts how an attempt ended, within the transaction."""
+    dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
+    first = dialect.insert(MailAttempts).values(outcome=outcome, number=1)
+    db.session.execute(
+        first.on_conflict_do_update(
+            index_elements=[MailAttempts.outcome], set_={"number": MailAttempts.number + 1}
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MailFigures:
+    """What waits, and how many attempts ended in each way since the database was made."""
+
+    backlog: Backlog
+    attempts: dict[str, int]
+
+
+def figures() -> MailFigures:
+    """Returns what the metrics tell of mails."""
+    alive = Mail.dead_at.is_(None)
+    waiting = select(func.count(), func.min(Mail.created_at)).where(alive)
+    pending, oldest = db.session.execute(waiting).one()
+    dead = db.session.scalar(select(func.count()).select_from(Mail).where(~alive)) or 0
+    age = (clock.now() - oldest).total_seconds() if oldest else 0.0
+    counted = db.session.execute(select(MailAttempts.outcome, MailAttempts.number)).all()
+    attempts = dict.fromkeys(OUTCOMES, 0) | {row.outcome: row.number for row in counted}
+    return MailFigures(Backlog(pending, max(0.0, age), dead), attempts)
+
+
+def listed(*, dead_only: bool, limit: int) -> list[Mail]:
+    """Returns up to `limit` mails, oldest first."""
+    query = select(Mail).order_by(Mail.id).limit(limit)
+    if dead_only:
+        query = query.where(Mail.dead_at.is_not(None))
+    return list(db.session.scalars(query))
+
+
+def requeue(ids: list[int]) -> int:
+    """Makes dead mails (all of them without ids) due again; returns how many.
+
+    A reset gets a new code, and so a new Message-ID; others keep theirs.
+    """
+    again = {
+        "dead_at": None, "due_at": clock.now(), "created_at": clock.now(), "attempts": 0,
+        "unanswered": 0, "code_until": None,
+        "salt": case((Mail.code_until.is_not(None), None), else_=Mail.salt),
+    }  # fmt: skip
+    with transaction(db.session):
+        return rows(update(Mail).where(*dead(ids)).values(again))
+
+
+def discard(ids: list[int]) -> int:
+    """Removes dead mails (all of them without ids); returns how many."""
+    with transaction(db.session):
+        return rows(delete(Mail).where(*dead(ids)))
+
+
+def dead(ids: list[int]) -> tuple[ColumnElement[bool], ...]:
+    found = Mail.dead_at.is_not(None)
+    return (found, Mail.id.in_(ids)) if ids else (found,)

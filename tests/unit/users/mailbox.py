@@ -9,13 +9,17 @@ from pathlib import Path
 
 from flask import Flask
 
-from users_app.relay import mailer
+from users_app.relay.senders import Senders
 
 
 def deliver(app: Flask) -> int:
-    """Sends what is due; returns how many mails were looked at."""
+    """Sends what is due, and waits for it; returns how many mails were looked at."""
     with app.app_context():
-        return mailer.send_some()
+        senders, looked_at = Senders(app), 0
+        while begun := senders.begin():
+            looked_at += begun
+            senders.finish(60)
+        return looked_at
 
 
 def mails(folder: Path) -> list[EmailMessage]:

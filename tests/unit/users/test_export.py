@@ -39,6 +39,7 @@ def test_an_export_holds_everything_and_is_a_download(
     admin: Person, ada: Person, analytics: StandIn
 ) -> None:
     ada.call("PATCH", "/users/me", json={"full_name": "Ada L"})
+    ada.client.post("/password-reset", json={"email": ada.email})
     analytics.pages = [
         {"items": [event(1), event(2)], "next_cursor": "more"},
         {"items": [event(3)], "next_cursor": None},
@@ -50,6 +51,7 @@ def test_an_export_holds_everything_and_is_a_download(
     assert document["account"] == ada.call("GET", "/users/me").get_json()
     assert [each["id"] for each in document["events"]] == [1, 2, 3]
     assert len(document["sessions"]) == 1
+    assert [each["kind"] for each in document["mails"]] == ["password_reset"]
     assert [each["action"] for each in document["audit"]] == [
         "registered",
         "signed_in",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from importlib import import_module
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from flask import Flask
-from sqlalchemy import insert, inspect, select, text
+from sqlalchemy import bindparam, insert, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.unit.users.conftest import MIGRATIONS, migrate
 from users_app import audit, clock
-from users_app.models import AuditEntry, OutboxMessage, User, db
+from users_app.models import AuditEntry, Mail, OutboxMessage, User, db
 from users_app.origin import Origin
+from users_app.relay import mailer, smtp
 
 
 def test_the_migrations_make_what_the_models_say(app: Flask) -> None:
@@ -105,6 +108,49 @@ def test_the_audit_trail_keeps_its_entries_up_and_down_and_stays_closed(app: Fla
         with pytest.raises(DBAPIError):
             db.session.execute(text("DELETE FROM audit"))
         db.session.rollback()
+
+
+def test_mails_wait_through_the_migration_and_are_put_by_the_release_before(app: Flask) -> None:
+    mails = import_module("users_app.migrations.versions.0006_mails")
+    with app.app_context():
+        with steps():
+            mails.downgrade()
+        put_mail_as_before("first")
+        with steps():
+            mails.upgrade()
+        put_mail_as_before("second")
+        found = db.session.scalars(select(Mail).order_by(Mail.id)).all()
+        assert [(row.kind, row.unanswered, row.dead_at) for row in found] == [
+            ("first", 0, None), ("second", 0, None),
+        ]  # fmt: skip
+        mailer.bury(found[0], smtp.Failure(smtp.REFUSED, "SMTP 550"))
+        assert [each.kind for each in due_as_before()] == ["second"], "nor is a dead one tried"
+        with steps():
+            mails.downgrade()
+        assert [each.kind for each in due_as_before()] == ["second"]
+        db.session.rollback()
+
+
+def put_mail_as_before(kind: str) -> None:
+    """Adds a mail with the columns that 0001 knew, as its release does."""
+    now = clock.now()
+    given = {"kind": kind, "recipient": "ada@example.com", "attempts": 0, "created_at": now,
+             "due_at": now}  # fmt: skip
+    columns = [Mail.__table__.c[name] for name in given]
+    with db.engine.begin() as connection:
+        names = ", ".join(column.name for column in columns)
+        marks = ", ".join(f":{column.name}" for column in columns)
+        typed = [bindparam(column.name, type_=column.type) for column in columns]
+        statement = text(f"INSERT INTO mails ({names}) VALUES ({marks})")
+        connection.execute(statement.bindparams(*typed), given)
+
+
+def due_as_before() -> list[Any]:
+    """Returns the mails that are due as the release before looks for them."""
+    query = select(Mail.id, Mail.kind).where(Mail.due_at <= clock.now() + timedelta(days=900))
+    found = list(db.session.execute(query).all())
+    db.session.rollback()
+    return found
 
 
 EMAILS = ["Ada@example.com", "ada@straße.example", "ſam@example.com", "ÄDA@bücher.example"]

@@ -16,7 +16,8 @@ from tests.unit.users.mailbox import mails
 from tests.unit.users.receiver import StandIn
 from users_app import outbox, relay
 from users_app.models import db
-from users_app.relay import housekeeping, mailer, queue
+from users_app.relay import housekeeping, queue
+from users_app.relay.senders import Senders
 
 
 class Rounds(Event):
@@ -59,7 +60,7 @@ def test_an_error_ends_no_loop(
         outbox.put_erasure(7, by="self")
     for name in ("deliver_some", "erase_some"):
         monkeypatch.setattr(queue, name, failing_once(error, getattr(queue, name)))
-    monkeypatch.setattr(mailer, "send_some", failing_once(error, mailer.send_some))
+    monkeypatch.setattr(Senders, "work", failing_once(error, Senders.work))
     relay.event_loop(app, Rounds(3))
     relay.erasure_loop(app, Rounds(3))
     relay.mail_loop(app, Rounds(3))
@@ -78,7 +79,7 @@ def test_a_loop_that_is_told_to_stop_does_nothing_more(
     for module, name in (
         (queue, "deliver_some"),
         (queue, "erase_some"),
-        (mailer, "send_some"),
+        (Senders, "work"),
     ):
         monkeypatch.setattr(module, name, refuse)
     stop = Event()
@@ -94,6 +95,6 @@ def test_what_has_expired_is_removed_now_and_then(
     removals: list[int] = []
     monkeypatch.setattr(housekeeping, "remove_expired", lambda: removals.append(1))
     rounds = int(relay.HOUSEKEEPING_SECONDS / relay.IDLE_SECONDS) + 10
-    monkeypatch.setattr(mailer, "send_some", lambda: 0)
+    monkeypatch.setattr(Senders, "work", lambda _: 0)
     relay.mail_loop(app, Rounds(rounds))
     assert len(removals) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import smtplib
 import stat
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from users_app import resets
 from users_app.accounts import change, find
 from users_app.models import Mail, PasswordReset, db
 from users_app.relay import housekeeping, mailer
+from users_app.relay.letters import letter
 
 NEW = "a new long password"
 
@@ -190,7 +190,7 @@ def issue_in(app: Flask, made: list[object]) -> Callable[[], None]:
 
     def issue() -> None:
         with app.app_context(), transaction(db.session):
-            made.append(resets.issue("ada@example.com"))
+            made.append(resets.issue("ada@example.com", b"salt"))
 
     return issue
 
@@ -234,6 +234,19 @@ def test_the_code_is_not_kept(app: Flask, ada: Person, code: str) -> None:
     assert code not in rows
 
 
+def test_the_code_of_a_mail_that_waits_is_not_kept_either(
+    app: Flask, ada: Person, tmp_path: Path
+) -> None:
+    ask(ada)
+    with app.app_context():
+        (mail,) = mailer.claim(1)
+        assert letter(mail)
+        tables = Mail.__table__, PasswordReset.__table__
+        rows = str([db.session.execute(select(each)).all() for each in tables])
+        assert resets.code(mail.salt or b"") not in rows
+        assert resets.digest(resets.code(mail.salt or b"")) in rows
+
+
 def test_the_link_comes_from_the_settings_and_not_from_the_request(
     app: Flask, ada: Person, tmp_path: Path
 ) -> None:
@@ -263,113 +276,6 @@ def test_nobodys_inbox_is_flooded(app: Flask, ada: Person, tmp_path: Path) -> No
 def test_a_mail_is_a_file_that_only_its_owner_reads(ada: Person, code: str, tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.eml")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_mail_server_that_is_down_is_tried_again(
-    app: Flask,
-    ada: Person,
-    tmp_path: Path,
-    moving_clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def down(_message: object) -> None:
-        raise smtplib.SMTPServerDisconnected("down")
-
-    working = mailer.deliver
-    monkeypatch.setattr(mailer, "deliver", down)
-    ask(ada)
-    for _ in range(5):
-        assert deliver(app) == 1
-        assert deliver(app) == 0, "not at once"
-        moving_clock.forward(minutes=5)
-    monkeypatch.setattr(mailer, "deliver", working)
-    assert deliver(app) == 1
-    (mail,) = mails(tmp_path)
-    assert confirm(ada, code_in(mail)).status_code == 204
-
-
-def test_a_mail_that_fails_kills_no_code_but_its_own(
-    app: Flask, ada: Person, code: str, moving_clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def down(_message: object) -> None:
-        raise OSError("no route")
-
-    Person(ada.client, "bob")
-    monkeypatch.setattr(mailer, "deliver", down)
-    ask(ada, "bob@example.com")
-    assert deliver(app) == 1
-    assert confirm(ada, code).status_code == 204
-
-
-def test_a_mail_that_never_gets_through_is_given_up_after_a_day(
-    app: Flask, ada: Person, moving_clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def down(_message: object) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setattr(mailer, "deliver", down)
-    ask(ada)
-    deliver(app)
-    moving_clock.forward(days=1, minutes=1)
-    assert deliver(app) == 1
-    moving_clock.forward(days=1)
-    assert deliver(app) == 0
-
-
-class Server:
-    """An SMTP client at the network's edge, which keeps what it was told."""
-
-    made: list[Server] = []
-
-    def __init__(self, host: str, port: int, timeout: float, **_: object) -> None:
-        self.said: list[object] = [(host, port)]
-        self.timeout = timeout
-        Server.made.append(self)
-
-    def starttls(self, context: object) -> None:
-        assert context is not None
-        self.said.append("starttls")
-
-    def login(self, name: str, password: str) -> None:
-        self.said.append((name, password))
-
-    def ehlo_or_helo_if_needed(self) -> None:
-        pass
-
-    def has_extn(self, name: str) -> bool:
-        return name == "smtputf8"
-
-    def send_message(self, message: dict[str, str]) -> None:
-        self.said.append(message["To"])
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.said.append("quit")
-
-
-@pytest.mark.parametrize(
-    ("security", "name", "before"),
-    [("starttls", "SMTP", ["starttls"]), ("tls", "SMTP_SSL", []), ("none", "SMTP", [])],
-)
-def test_mail_goes_by_smtp_where_a_server_is_set(
-    make_app: MakeApp,
-    monkeypatch: pytest.MonkeyPatch,
-    security: str,
-    name: str,
-    before: list[str],
-) -> None:
-    Server.made.clear()
-    monkeypatch.setattr(smtplib, name, Server)
-    app = make_app(
-        smtp_host="mail.test", smtp_security=security, smtp_username="me", smtp_password="secret"
-    )
-    ask(Person(app.test_client(), "ada"))
-    deliver(app)
-    (server,) = Server.made
-    assert server.said == [("mail.test", 587), *before, ("me", "secret"), "ada@example.com", "quit"]
-    assert server.timeout <= 10
 
 
 def test_expired_codes_are_removed(app: Flask, ada: Person, code: str, moving_clock: Clock) -> None:

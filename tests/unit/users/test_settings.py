@@ -79,3 +79,8 @@ def test_no_secret_shows_in_a_dump_of_the_settings() -> None:
     assert SECRET not in repr(settings)
     assert "mail-secret" not in repr(settings)
     assert "PRIVATE KEY" not in repr(settings)
+
+
+@pytest.mark.parametrize("sender", ["Footfall", "a@", "a@b.test, c@b.test", "Foo, Bar <a@b.test>"])
+def test_mails_come_from_one_address(sender: str) -> None:
+    assert "MAIL_FROM must be one address" in complaints(MAIL_FROM=sender)
