@@ -97,6 +97,7 @@ def install_request_log(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         g.started = time.perf_counter()
+        g.told = {}
         g.request_id = request_id(request.headers.get("X-Request-ID", ""))
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=g.request_id)
@@ -108,8 +109,16 @@ def install_request_log(app: Flask) -> None:
             seconds = time.perf_counter() - g.get("started", 0)
             caller = g.get("caller")
             told = summary(request.method, route(request), response.status_code, seconds, caller)
-            log.info("request", **told)
+            log.info("request", **(told | g.get("told", {})))
         return response
+
+
+def tell(**fields: int) -> None:
+    """Adds fields to the log line of this request, or replaces them.
+
+    `account_id` is the account that a sign-in is about, `user_id` who has proven to be it.
+    """
+    g.setdefault("told", {}).update(fields)
 
 
 def request_id(given: str) -> str:

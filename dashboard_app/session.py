@@ -23,6 +23,7 @@ from chassis.auth import Caller
 from chassis.client import Refused
 from chassis.errors import Problem, Unauthenticated, Unavailable
 from chassis.revocation import RevocationList
+from chassis.telemetry import tell
 from dashboard_app.config import DashboardSettings
 from dashboard_app.store import Store, open_store
 
@@ -125,6 +126,7 @@ def sign_in(answer: Json, account: Json) -> None:
     """
     end()
     cookie().sid = secrets.token_urlsafe(32)
+    tell(user_id=account["id"], account_id=account["id"])
     form_token, tokens = secrets.token_urlsafe(24), tokens_from(answer)
     keep(Session(csrf=form_token, started=time.time(), account=account, **tokens))
     touch()

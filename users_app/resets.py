@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 
 from chassis.database import transaction
 from chassis.errors import FieldError, Invalid
+from chassis.telemetry import tell
 from users_app import clock, sessions
 from users_app.accounts import change, find
 from users_app.keys import base64url
@@ -84,6 +85,7 @@ def digest(reset_code: str) -> str:
 def confirm(reset_code: str, password: str, origin: Origin) -> None:
     """Sets the password and ends all sessions; raises Invalid for a dead code."""
     user_id = owner(reset_code)
+    tell(account_id=user_id)
     change.refuse_with_username(find.account(user_id), password)
     db.session.rollback()
     hashed = parts().hasher.hash(password, origin.address)
@@ -93,6 +95,7 @@ def confirm(reset_code: str, password: str, origin: Origin) -> None:
         owner(reset_code)
         change.store_password(account, hashed, origin, how="reset")
         sessions.end_sessions(account.id)
+    tell(user_id=user_id)
 
 
 def owner(reset_code: str) -> int:

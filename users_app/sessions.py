@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
 from chassis.schema import LARGEST_ID
+from chassis.telemetry import tell
 from users_app import audit, clock, revocations
 from users_app.models import Session, User, db
 from users_app.origin import Origin
@@ -91,6 +92,7 @@ def refresh(token: str, origin: Origin) -> Grant:
         next_grant = advanced(*found, generation, origin) if found else None
     if next_grant is None:
         raise InvalidGrant
+    tell(user_id=next_grant.account.id)
     return next_grant
 
 
@@ -100,6 +102,7 @@ def living_session(session_id: int, mac: bytes, generation: int) -> tuple[Sessio
     session = db.session.scalar(query)
     if session is None or not hmac.compare_digest(mac_of(session, generation), mac):
         return None
+    tell(account_id=session.user_id)
     account = db.session.get(User, session.user_id)
     if session.ended_at or session.expires_at <= clock.now():
         return None

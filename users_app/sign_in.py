@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
 from chassis.errors import Unauthenticated
+from chassis.telemetry import tell
 from users_app import audit, names, outbox, throttle
 from users_app.models import User, db
 from users_app.origin import Origin
@@ -35,6 +36,8 @@ def sign_in(identifier: str, password: str, origin: Origin) -> Grant:
     throttle.refuse_hammering(origin.address)
     known = credentials(identifier)
     db.session.rollback()
+    if known.user_id != NOBODY:
+        tell(account_id=known.user_id)
     matches = parts().hasher.matches(known.hashed_password, password, origin.address)
     better_hash = rehashed(known, password, origin) if matches else None
     with transaction(db.session):
@@ -52,6 +55,7 @@ def sign_in(identifier: str, password: str, origin: Origin) -> Grant:
             "The username or password is wrong, or there were too many attempts: "
             "check both, or wait a while."
         )
+    tell(user_id=grant.account.id)
     return grant
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chassis.database import transaction
 from chassis.errors import Forbidden
+from chassis.telemetry import tell
 from users_app import audit, clock, invites, names, outbox
 from users_app.accounts import find
 from users_app.models import FirstAccount, User, db
@@ -46,6 +47,7 @@ def register(
         how = "invite" if granted else "open"
         outbox.put_event("user_registered", account.id, registration=how, role=role)
         audit.record("registered", account.id, origin, registration=how, role=role)
+    tell(user_id=account.id, account_id=account.id)
     return account
 
 

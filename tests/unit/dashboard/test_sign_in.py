@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
-from tests.unit.dashboard.conftest import PASSWORD, Platform, csrf_of, text_of
+from tests.unit.dashboard.conftest import PASSWORD, MakePlatform, Platform, csrf_of, text_of
 
 FORM = {"email": "eve@example.com", "username": "eve", "password": PASSWORD, "full_name": "Eve"}
 
@@ -21,6 +22,16 @@ def test_a_stranger_is_sent_to_sign_in_and_then_to_the_page_that_was_wanted(
     assert 'name="next" value="/?range=7d&amp;metric=events"' in form
     done = browser.sign_in("ada", next="/?range=7d&metric=events")
     assert (done.status_code, done.location) == (303, "/?range=7d&metric=events")
+
+
+def test_the_log_line_of_a_sign_in_names_its_account(make_platform: MakePlatform) -> None:
+    platform = make_platform(log_level="INFO")
+    ada, browser = platform.person("ada"), platform.visitor()
+    with capture_logs() as lines:
+        assert browser.sign_in("ada").status_code == 303
+    # The users service's line is a 200, the dashboard's own the 303.
+    (line,) = [each for each in lines if each.get("status") == 303]
+    assert (line["route"], line["user_id"], line["account_id"]) == ("/login", ada.id, ada.id)
 
 
 @pytest.mark.parametrize(
