@@ -20,7 +20,7 @@ from analytics_app.ingest import Ingest
 from analytics_app.intake import Intake
 from analytics_app.keys import KeyRing, Uses
 from analytics_app.metrics import Results, TableHealth
-from analytics_app.models import db
+from analytics_app.models import Bookkeeping, db
 from analytics_app.outage import Outage
 from analytics_app.readers import Readers
 from analytics_app.routes import (
@@ -76,7 +76,7 @@ def create_app(
         settings,
         authenticate=authenticate,
         confirm=standing.confirm,
-        checks={"database": lambda: database.check(engines.for_erasures(db))},
+        checks={"database": lambda: database.check_writes(engines.for_erasures(db), Bookkeeping)},
         degraded_checks={"revocations": standing.check, **replica_check(settings)},
         collectors=[TableHealth(app)],
         client_address_secret=proof.get_secret_value() if proof else None,

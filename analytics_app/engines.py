@@ -33,7 +33,7 @@ def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
         binds[REPLICA] = {
             "url": replica,
             "execution_options": {"postgresql_readonly": True},
-            **reading(replica, settings, "footfall-replica"),
+            **reading(replica, settings, "footfall-replica", writes=False),
         }
     db.init_app(app)
     with app.app_context():
@@ -44,8 +44,11 @@ def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
             event.listen(engine, "before_cursor_execute", deadlines.look)
 
 
-def reading(url: str, settings: AnalyticsSettings, name: str) -> dict[str, Any]:
-    return options(url, name, settings.report_pool_size, settings.report_timeout_ms, 1_000)
+def reading(
+    url: str, settings: AnalyticsSettings, name: str, *, writes: bool = True
+) -> dict[str, Any]:
+    size, timeout = settings.report_pool_size, settings.report_timeout_ms
+    return options(url, name, size, timeout, 1_000, writes=writes)
 
 
 def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
@@ -64,13 +67,16 @@ def erasing(url: str) -> dict[str, Any]:
     return options(url, "footfall-erasures", ERASURES_POOL_SIZE, 3_000, 500)
 
 
-def options(url: str, name: str, size: int, timeout_ms: int, grace_ms: int) -> dict[str, Any]:
+def options(
+    url: str, name: str, size: int, timeout_ms: int, grace_ms: int, *, writes: bool = True
+) -> dict[str, Any]:
     return database.engine_options(
         url,
         application_name=name,
         pool_size=size,
         statement_timeout_ms=timeout_ms,
         grace_ms=grace_ms,
+        writes=writes,
     )
 
 

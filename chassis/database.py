@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import psycopg2.errors
 from flask import Flask, Response
 from pydantic import AfterValidator
-from sqlalchemy import Connection, DateTime, Dialect, Engine, TypeDecorator, event, text
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Dialect,
+    Engine,
+    ExceptionContext,
+    TypeDecorator,
+    event,
+    false,
+    inspect,
+    text,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -20,10 +33,10 @@ from sqlalchemy.exc import (
     PendingRollbackError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.orm import Session, scoped_session
+from sqlalchemy.orm import DeclarativeBase, Session, scoped_session
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from chassis import pool
+from chassis import pool, postgres
 from chassis.errors import Problem, Unavailable
 from chassis.patience import patient
 from chassis.problems import answer_to, answer_to_bug
@@ -31,6 +44,7 @@ from chassis.problems import answer_to, answer_to_bug
 BUSY_TIMEOUT_MS = 5000
 POOL_WAIT_SECONDS = 1.5
 RECONNECTS_AFTER_ROLLBACK = "8s2b"  # SQLAlchemy's name for: the connection broke before this
+READ_ONLY = "postgresql_readonly"  # SQLAlchemy's option
 TOO_LONG = "This took too long: narrow the range or add a filter."
 
 
@@ -80,12 +94,18 @@ def engine_options(
     pool_size: int = 8,
     statement_timeout_ms: int = 3000,
     grace_ms: int = 500,
+    writes: bool = True,
 ) -> dict[str, Any]:
     """Returns create_engine's options; a pool that is exhausted raises after 1.5 s.
 
-    The server ends a statement at its timeout. A server that says nothing, stalled or cut
-    off, has `grace_ms` more before we give it up.
+    The server ends a statement at its timeout; a connection that says nothing has `grace_ms`
+    more before we give it up. `writes` is False for a replica's: no session there will ever.
     """
+    session = {
+        "statement_timeout": f"{statement_timeout_ms}ms",
+        "TimeZone": "UTC",
+        "application_name": application_name,  # a pooler may have added to what it was given
+    }
     # An error's text is logged: it must not hold what the statement was given.
     if is_sqlite(url):
         return {"hide_parameters": True, **sqlite_options(url)}
@@ -96,11 +116,11 @@ def engine_options(
         "poolclass": pool_that_waits(POOL_WAIT_SECONDS),
         "pool_pre_ping": True,
         "pool_recycle": 1800,
+        "pool_events": postgres.session_listeners(session, writes=writes),
         "connect_args": {
             "connection_factory": patient((statement_timeout_ms + grace_ms) / 1000),
             "application_name": application_name,
             "connect_timeout": 2,
-            "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
             "keepalives_idle": 15,
             "tcp_user_timeout": 5000,
         },
@@ -127,12 +147,13 @@ def sqlite_options(url: str) -> dict[str, Any]:
 
 
 def prepare(engine: Engine) -> None:
-    """Makes SQLite durable and its transactions explicit; leaves PostgreSQL as it is.
+    """Makes SQLite durable and its transactions explicit; keeps no session that is of no use.
 
     A transaction that will write says so at its begin: SQLite refuses at once to upgrade
     one that began as a reader while another process writes.
     """
     if engine.dialect.name != "sqlite":
+        event.listen(engine, "handle_error", throw_away)
         return
 
     @event.listens_for(engine, "connect")
@@ -150,6 +171,17 @@ def prepare(engine: Engine) -> None:
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def throw_away(context: ExceptionContext) -> None:
+    """Has all connections of the pool replaced once one has met a server that isn't able.
+
+    A snapshot is read-only by our own choice: who writes in one has a bug, which stays one.
+    """
+    cause, connection = context.original_exception, context.connection
+    chosen = connection is not None and connection.get_execution_options().get(READ_ONLY)
+    if postgres.is_unable(cause) and not (chosen and postgres.is_read_only(cause)):
+        context.is_disconnect = True
 
 
 @contextmanager
@@ -180,6 +212,35 @@ def check(engine: Engine) -> None:
     """Raises if the database doesn't answer."""
     with engine.connect() as connection:
         connection.execute(text("SELECT 1"))
+
+
+def check_writes(engine: Engine, model: type[DeclarativeBase]) -> None:
+    """Raises if nothing can be written to the database, as to this table; changes nothing.
+
+    PostgreSQL refuses an update of no row as it would any other, and without a trace where
+    it doesn't. Only a commit shows whether SQLite's file can grow; another process that is
+    about to make one shows it as well.
+    """
+    if engine.dialect.name == "sqlite":
+        commit_nothing(engine)
+        return
+    key = inspect(model).primary_key[0]
+    with engine.connect() as connection:
+        connection.execute(update(model).values({key: key}).where(false()))
+
+
+def commit_nothing(engine: Engine) -> None:
+    with closing(engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        ((version,),) = cursor.execute("PRAGMA user_version")
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            cursor.execute(f"PRAGMA user_version = {version}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 def install(app: Flask) -> None:
@@ -213,4 +274,6 @@ def unavailable(error: Exception) -> Problem:
     cause = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(cause, psycopg2.errors.QueryCanceled):
         return Unavailable(TOO_LONG, retry_after=5)
+    if postgres.is_read_only(cause):
+        return Unavailable("The database takes no changes right now.", retry_after=2)
     return Unavailable("The database is not answering right now.", retry_after=2)

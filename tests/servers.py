@@ -123,12 +123,16 @@ class PostgresServer:
     def is_ready(self) -> bool:
         """Whether it takes connections; raises if it ended instead."""
         if self.process is None or self.process.poll() is not None:
-            raise RuntimeError((self.home / "log").read_text()[-2000:])
+            raise RuntimeError(self.log()[-2000:])
         try:
             psycopg2.connect(self.url(), connect_timeout=2).close()
         except psycopg2.OperationalError:
             return False
         return True
+
+    def log(self) -> str:
+        """Returns all that the server has written so far."""
+        return (self.home / "log").read_text()
 
     def stop(self, how: int = signal.SIGINT) -> None:
         """Stops the server: SIGINT fast, SIGQUIT at once and without a checkpoint."""
@@ -176,6 +180,26 @@ class PostgresServer:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.stop(signal.SIGQUIT)  # its data goes anyway: no checkpoint
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+@contextmanager
+def standby_of(primary: PostgresServer) -> Iterator[PostgresServer]:
+    """Runs a streaming replica of a server that has `wal_level` replica."""
+    following = PostgresServer.__new__(PostgresServer)
+    following.__dict__ |= primary.__dict__
+    following.home = primary.home.with_name(primary.home.name + "-replica")
+    following.data, following.port, following.process = following.home / "data", free_port(), None
+    following.home.mkdir()
+    if following.as_user:
+        shutil.chown(following.home, following.as_user, following.as_user)
+    where = ("-d", primary.url(), "-D", str(following.data))
+    following.run("pg_basebackup", *where, "-R", "-X", "stream", "--checkpoint=fast")
+    try:
+        following.start()
+        yield following
+    finally:
+        following.stop()
+        shutil.rmtree(following.home, ignore_errors=True)
 
 
 def with_pid(pid: int, how: int) -> None:

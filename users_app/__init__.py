@@ -20,7 +20,7 @@ from users_app import cli, routes, tokens
 from users_app.config import UsersSettings
 from users_app.keys import key_ring
 from users_app.metrics import MailCollector, OutboxCollector
-from users_app.models import db
+from users_app.models import User, db
 from users_app.parts import Parts, derived_key
 from users_app.passwords import PasswordHasher
 from users_app.sessions import account_of_session
@@ -37,7 +37,7 @@ def create_app(settings: UsersSettings | None = None) -> Flask:
         app,
         settings,
         authenticate=authenticator(app, settings),
-        checks={"database": lambda: database.check(db.engine)},
+        checks={"database": lambda: database.check_writes(db.engine, User)},
         collectors=[OutboxCollector(app), MailCollector(app)],
         client_address_secret=proof.get_secret_value() if proof else None,
     )

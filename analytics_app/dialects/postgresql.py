@@ -33,6 +33,7 @@ from analytics_app.dialects import partitions
 from analytics_app.dialects.rows import PartitionLimits, Row, Stored
 from analytics_app.zones import QUARTER_US, day_number, microseconds
 from chassis.patience import wait_until
+from chassis.postgres import is_unable, setup
 
 NEEDS_A_TYPE = True  # no index holds all events by time alone: that would be a third
 SLOTS = 8
@@ -41,7 +42,13 @@ APPLICATION = "footfall-ingest"
 CONNECT = {"application_name": APPLICATION, "keepalives_idle": 15, "tcp_user_timeout": 5000}
 # The plan is made once, perhaps while tables are empty: it must still fit when they are not.
 # So look-ups are by index (OFFSET 0 keeps them from becoming joins with whole tables).
-OPTIONS = "-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off -c enable_seqscan=off"
+SESSION = {
+    "application_name": APPLICATION,
+    "TimeZone": "UTC",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "enable_seqscan": "off",
+}
 
 
 # Presence that is there already is left alone, but for those who were erased before, and
@@ -137,12 +144,10 @@ def open_for_ingest(engine: Engine, deadline: float, timeout: float) -> Any:
     The server ends a statement a little before `timeout` seconds, when we would leave it.
     """
     _, given = engine.dialect.create_connect_args(engine.url)
-    connection = psycopg2.connect(
-        **{**given, **CONNECT, "options": f"-c statement_timeout={int(timeout * 900)} {OPTIONS}"},
-        async_=True,
-    )
+    connection = psycopg2.connect(**{**given, **CONNECT}, async_=True)
     wait_until(connection, deadline)
-    run(connection, deadline, PREPARE)
+    session = {**SESSION, "statement_timeout": f"{int(timeout * 900)}ms"}
+    run(connection, deadline, f"{PREPARE};{setup(session)}")
     return connection
 
 
@@ -162,8 +167,9 @@ def close(connection: Any) -> None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the error says that the database is gone, stalled or overloaded."""
-    return isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    """Whether the error says that the database is gone, stalled, overloaded or read-only."""
+    broken = psycopg2.OperationalError | psycopg2.InterfaceError
+    return isinstance(error, broken) or is_unable(error)
 
 
 def kept_zone(connection: Any, deadline: float) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.integration.analytics_service import Service, service
-from tests.servers import PostgresServer, free_port, wait_until
+from tests.servers import PostgresServer, standby_of, wait_until
 
 AGREED = {"wal_level": "replica", "max_wal_senders": "5", "hot_standby": "on"}
 
@@ -24,21 +23,8 @@ def primary() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def replica(primary: PostgresServer) -> Iterator[PostgresServer]:
     """Yields a streaming replica of it."""
-    following = PostgresServer.__new__(PostgresServer)
-    following.__dict__ |= primary.__dict__
-    following.home = primary.home.with_name(primary.home.name + "-replica")
-    following.data, following.port, following.process = following.home / "data", free_port(), None
-    following.home.mkdir()
-    if following.as_user:
-        shutil.chown(following.home, following.as_user, following.as_user)
-    where = ("-d", primary.url(), "-D", str(following.data))
-    following.run("pg_basebackup", *where, "-R", "-X", "stream", "--checkpoint=fast")
-    try:
-        following.start()
-        yield following
-    finally:
-        following.stop()
-        shutil.rmtree(following.home, ignore_errors=True)
+    with standby_of(primary) as running:
+        yield running
 
 
 def send(running: Service) -> None:
