@@ -66,10 +66,11 @@ ENV PATH=/opt/footfall/bin:$PATH \
     BROWSER_DIR=/app/browser \
     ASSETS_DIR=/app/assets \
     HOME=/tmp \
+    LIVENESS_DIR=/tmp/footfall \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 CMD ["python", "healthcheck.py"]
-CMD ["sh", "-c", "exec gunicorn --bind \"0.0.0.0:$PORT\" \"${APP}_app:create_app()\""]
+CMD ["sh", "-c", "exec gunicorn \"${APP}_app:create_app()\""]

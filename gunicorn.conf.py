@@ -10,6 +10,15 @@ import tempfile
 import threading
 from pathlib import Path
 
+
+def bind_address():
+    """Returns where to listen, by BIND_HOST and PORT; IPv6 wants brackets."""
+    host = (os.environ.get("BIND_HOST") or "127.0.0.1").strip("[]")
+    port = os.environ.get("PORT") or "8000"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+bind = bind_address()
 worker_class = "chassis.worker.LaneWorker"
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "8"))

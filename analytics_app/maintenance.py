@@ -24,7 +24,7 @@ from analytics_app import (
 from analytics_app.behaviour import sealing
 from analytics_app.config import AnalyticsSettings
 from analytics_app.zones import date_of
-from chassis.heartbeat import beat
+from chassis.heartbeat import Heartbeat
 from chassis.telemetry import get_logger
 
 PAUSE_SECONDS = 60
@@ -45,8 +45,9 @@ def run_for_ever(db: SQLAlchemy, settings: AnalyticsSettings) -> None:
         target=sweep_for_ever, args=(engines.for_erasures(db), stop), name="erasures", daemon=True
     )
     sweeper.start()
+    heart = Heartbeat("maintenance", settings.liveness_dir)
     while not stop.is_set():
-        beat("maintenance")
+        heart.beat()
         try:
             run_round(db, settings, datetime.now(UTC))
         except Exception as error:

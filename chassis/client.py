@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -135,7 +137,12 @@ def is_out_of_reach(error: requests.RequestException) -> bool:
 
 def pooled_session() -> requests.Session:
     session = requests.Session()
-    session.trust_env = False  # our own services are never behind the machine's proxy
+    # Our own services are never behind the machine's proxy, nor in somebody's .netrc, which
+    # would take the place of a token. Whose certificates hold may well be the machine's to say.
+    session.trust_env = False
+    authorities = os.environ.get("REQUESTS_CA_BUNDLE")
+    if authorities and Path(authorities).exists():
+        session.verify = authorities
     adapter = HTTPAdapter(pool_connections=4, pool_maxsize=32)
     session.mount("http://", adapter)
     session.mount("https://", adapter)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -24,7 +25,6 @@ from chassis.time_zones import zone_named
 PLACEHOLDERS = ("change", "secret", "password", "placeholder", "example", "todo", "xxx")
 # What the clocks of two of our machines may differ by.
 MAX_CLOCK_DIFFERENCE_SECONDS = 30
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class ConfigurationError(ClickException):
@@ -47,6 +47,19 @@ def service_url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError("must begin with http:// or https://")
     return text.rstrip("/")
+
+
+def bare(host: str) -> str:
+    """Returns a host as a socket takes it: an IPv6 one without its brackets."""
+    return host.removeprefix("[").removesuffix("]")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to what listens there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def zone(name: str) -> str:
@@ -73,18 +86,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     service: ClassVar[str]
 
-    bind_host: str = "127.0.0.1"
+    bind_host: Annotated[str, AfterValidator(bare)] = "127.0.0.1"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     redis_url: str = ""
     cors_origins: CommaSeparated = ()
     api_calls_per_minute: int = Field(6000, ge=0, description="0 switches the limit off")
     trusted_proxies: int = Field(0, ge=0, le=5, description="hops whose X-Forwarded-* counts")
     max_body_bytes: int = Field(64 * 1024, ge=1024)
-
-    @property
-    def on_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return self.bind_host in LOOPBACK
+    liveness_dir: Path | None = Field(
+        None, description="where relay and maintenance touch a file each round"
+    )
 
 
 S = TypeVar("S", bound=Settings)

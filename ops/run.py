@@ -2,25 +2,30 @@
 
     python ops/run.py [--home var] [--demo]
 
-All it keeps is under its home: SQLite files, keys, sessions, mail. Settings come from the
-environment, then from `.env`, then from what it makes itself on the first run.
+All it keeps is under its home: SQLite files, keys, sessions, mail, assets, metrics; nothing is
+written elsewhere, but for what a setting names. Settings come from the environment, then from
+`.env`, then from what it makes itself on the first run.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from io import FileIO
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,14 +36,18 @@ from honcho.environ import parse, parse_procfile
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
 PATIENCE_SECONDS = 60
+BROWSER_LIBRARIES = ("htmx.min.js", "plotly.min.js")
+# What listens everywhere is reached on loopback.
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104
 INTERRUPTED = (130, 143)
 STOP_SECONDS = 3  # gunicorn's own grace is shorter; all are gone within five
 
 
 def main() -> int:
     options = arguments()
-    home = (ROOT / options.home).resolve()
+    home = options.home.resolve()
     try:
+        prepare(home)
         environment = settings(home)
         refuse_taken_ports(environment)
         fetch_browser_libraries(environment)
@@ -55,22 +64,46 @@ class SetupError(Exception):
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--home", default="var", help="where everything is kept (var)")
+    parser.add_argument(
+        "--home", type=Path, default=ROOT / "var", help="where everything is kept (var)"
+    )
     parser.add_argument("--demo", action="store_true", help="load 90 days of sample events")
     return parser.parse_args()
 
 
+def prepare(home: Path) -> None:
+    """Makes the home, its owner's alone; raises SetupError if nothing can be written there."""
+    try:
+        for folder in (home, home / "secrets", home / "browser"):
+            folder.mkdir(parents=True, exist_ok=True)
+        for folder in (home, home / "secrets"):
+            folder.chmod(0o700)
+        with tempfile.TemporaryFile(dir=home):
+            pass
+        for name in BROWSER_LIBRARIES:  # fetched once for all homes
+            if (fetched := ROOT / "var" / "browser" / name).is_file():
+                copy_once(fetched, home / "browser" / name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SetupError(f"the home {home} can't be written: {reason}.") from None
+    if "?" in str(home):
+        raise SetupError(f"the home {home} can't be named in an SQLite address: leave out the ?.")
+
+
+def copy_once(source: Path, target: Path) -> None:
+    if not target.exists():
+        shutil.copyfile(source, target)
+
+
 def settings(home: Path) -> dict[str, str]:
     """Returns the environment of all processes; makes what is missing under `home`."""
-    for folder in (home, home / "secrets"):
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
     given = {**dotenv(), **os.environ}
     ports = {name: given.get(f"{name.upper()}_PORT", usual) for name, usual in PORTS.items()}
-    host = given.get("BIND_HOST", "127.0.0.1")
+    host = (given.get("BIND_HOST") or "127.0.0.1").strip("[]")
+    given["BIND_HOST"] = host
+    given.pop("PROMETHEUS_MULTIPROC_DIR", None)  # it would be all apps' together
     urls = {name: f"http://{reachable(host)}:{port}" for name, port in ports.items()}
     usual = {
-        "BIND_HOST": host,
         **{f"{name.upper()}_PORT": port for name, port in ports.items()},
         "USERS_DATABASE_URL": f"sqlite:///{home}/users.db",
         "ANALYTICS_DATABASE_URL": f"sqlite:///{home}/analytics.db",
@@ -79,6 +112,8 @@ def settings(home: Path) -> dict[str, str]:
         "PUBLIC_URL": urls["dashboard"],
         "SESSION_DIR": f"{home}/sessions",
         "MAIL_DIR": f"{home}/mail",
+        "BROWSER_DIR": f"{home}/browser",
+        "ASSETS_DIR": f"{home}/assets",
         "REGISTRATION": "open",
         "WEB_WORKERS": "1",
         "WEB_GRACEFUL_SECONDS": "2",
@@ -87,8 +122,10 @@ def settings(home: Path) -> dict[str, str]:
         **made_secrets(home / "secrets", given),
     }
     # The first account may become the admin only where no stranger can be first.
-    if reachable(host) == host == "127.0.0.1":
+    if is_loopback(host):
         usual["FIRST_ACCOUNT_IS_ADMIN"] = "true"
+    if not home.is_relative_to(ROOT):
+        usual["PYTHONDONTWRITEBYTECODE"] = "1"
     path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"
     return {**usual, **given, "PATH": path}
 
@@ -99,8 +136,16 @@ def dotenv() -> dict[str, str]:
 
 
 def reachable(host: str) -> str:
-    """Returns the address at which this machine reaches what listens on `host`."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104  # nosec B104
+    """Returns the host, as an address holds it, at which this machine reaches `host`."""
+    host = EVERYWHERE.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return False
 
 
 def made_secrets(folder: Path, given: dict[str, str]) -> dict[str, str]:
@@ -148,18 +193,23 @@ def refuse_taken_ports(environment: dict[str, str]) -> None:
 
 
 def taken(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    """Whether somebody listens there; raises SetupError if nobody here could."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError:
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             return True
+        reason = error.strerror or str(error)
+        raise SetupError(f"BIND_HOST={host} can't be listened on: {reason}.") from None
     return False
 
 
 def fetch_browser_libraries(environment: dict[str, str]) -> None:
-    step("browser libraries", [sys.executable, "ops/browser_libraries.py"], environment)
+    into = environment["BROWSER_DIR"]
+    command = [sys.executable, "ops/browser_libraries.py", "--into", into]
+    step("browser libraries", command, environment)
 
 
 def migrate(environment: dict[str, str]) -> None:
@@ -184,7 +234,8 @@ def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
     with (home / "footfall.log").open("ab", buffering=0) as log:
         platform = Platform(Printer(log))
         for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
-            platform.add_process(name, command, env=environment, cwd=str(ROOT))
+            own = {**environment, **metrics_of(name, home)}
+            platform.add_process(name, command, env=own, cwd=str(ROOT))
         threading.Thread(
             target=announce, args=(platform, environment, home, demo), daemon=True
         ).start()
@@ -195,6 +246,11 @@ def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
         return 0
     print(f"footfall: {platform.failure}; see {home}/footfall.log", file=sys.stderr)
     return 1
+
+
+def metrics_of(name: str, home: Path) -> dict[str, str]:
+    """Returns where the workers of an app share their metrics; each app needs its own."""
+    return {"PROMETHEUS_MULTIPROC_DIR": f"{home}/metrics/{name}"} if name in PORTS else {}
 
 
 class Platform(honcho.Manager):
@@ -254,8 +310,10 @@ def announce(platform: Platform, environment: dict[str, str], home: Path, demo: 
 
 
 def healthy(url: str) -> bool:
+    # What runs here is behind no proxy, whatever the machine's settings say.
+    straight = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:  # noqa: S310  # nosec B310
+        with straight.open(f"{url}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from chassis.config import Port, Secret, ServiceUrl, Settings
+from chassis.config import Port, Secret, ServiceUrl, Settings, is_loopback
 from chassis.database import DatabaseUrl
 from users_app.keys import key_ring
 
@@ -74,7 +74,7 @@ class UsersSettings(Settings):
     @field_validator("first_account_is_admin")
     @classmethod
     def only_on_loopback(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("bind_host") not in ("127.0.0.1", "::1", "localhost"):
+        if value and not is_loopback(info.data.get("bind_host", "")):
             raise ValueError(
                 "must be off unless BIND_HOST is a loopback address: whoever comes first "
                 "would be admin; use `flask --app users_app create-admin`"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis.heartbeat import beat
+from chassis.heartbeat import Heartbeat
 from tests.stack import BIN, ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -101,15 +101,30 @@ def test_the_health_check_fails_where_nobody_listens() -> None:
     assert run("healthcheck.py", PORT="1").returncode == 1
 
 
-def test_a_worker_is_well_while_its_heart_beats(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert run("healthcheck.py", "relay", TMPDIR=str(tmp_path)).returncode == 1
-    beat("relay")
-    assert run("healthcheck.py", "relay", TMPDIR=str(tmp_path)).returncode == 0
-    os.utime(tmp_path / "footfall-relay-alive", (0, 0))
-    assert run("healthcheck.py", "relay", TMPDIR=str(tmp_path)).returncode == 1
+def test_a_worker_is_well_while_its_heart_beats(tmp_path: Path) -> None:
+    assert run("healthcheck.py", "relay").returncode == 1
+    checked = {"LIVENESS_DIR": str(tmp_path)}
+    assert run("healthcheck.py", "relay", **checked).returncode == 1
+    Heartbeat("relay", tmp_path).beat()
+    assert run("healthcheck.py", "relay", **checked).returncode == 0
+    os.utime(tmp_path / "relay", (0, 0))
+    assert run("healthcheck.py", "relay", **checked).returncode == 1
+
+
+def test_a_sign_of_life_of_somebody_else_is_none(tmp_path: Path) -> None:
+    Heartbeat("other", tmp_path).beat()
+    (tmp_path / "relay").symlink_to(tmp_path / "other")
+    checked = {"LIVENESS_DIR": str(tmp_path)}
+    assert run("healthcheck.py", "relay", **checked).returncode == 1
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "other", 65534, 65534)
+        assert run("healthcheck.py", "other", **checked).returncode == 1
+
+
+def test_the_image_has_a_folder_for_signs_of_life_that_is_not_the_common_one() -> None:
+    folder = re.search(r"LIVENESS_DIR=(\S+)", DOCKERFILE)
+    assert folder
+    assert Path(folder[1]).parent == Path("/tmp")
 
 
 @pytest.mark.parametrize("section", ["users", "analytics"])

@@ -12,7 +12,7 @@ from types import FrameType
 
 from flask import Flask
 
-from chassis.heartbeat import beat
+from chassis.heartbeat import Heartbeat
 from chassis.telemetry import get_logger
 from users_app.models import db
 from users_app.relay import housekeeping, queue
@@ -52,9 +52,10 @@ def run(app: Flask) -> None:
 
 def event_loop(app: Flask, stop: Event) -> None:
     """Claims events, delivers and settles them, for ever; backs off from a sick analytics."""
+    heart = Heartbeat("relay", app.extensions["users"].settings.liveness_dir)
 
     def deliver(receiver: Receiver) -> queue.Outcome | None:
-        beat("relay")
+        heart.beat()
         return queue.deliver_some(receiver)
 
     delivery_loop(app, stop, deliver)

@@ -46,9 +46,9 @@ def test_every_complaint_comes_at_once() -> None:
 
 def test_the_first_account_is_admin_on_loopback_only() -> None:
     on = {"FIRST_ACCOUNT_IS_ADMIN": "on"}
-    for host in ("127.0.0.1", "::1", "localhost"):
+    for host in ("127.0.0.1", "127.0.0.2", "::1", "[::1]", "localhost", ""):
         assert load(UsersSettings, {**GOOD, **on, "BIND_HOST": host}).first_account_is_admin
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
+    for host in ("0.0.0.0", "::", "[::]", "192.0.2.1", "localhost.example", "::ffff:192.0.2.1"):
         assert "FIRST_ACCOUNT_IS_ADMIN must be off" in complaints(**on, BIND_HOST=host)
 
 
