@@ -19,7 +19,7 @@ Parsed = EventIn | list[FieldError]
 def parsed_batch(data: bytes, *, lines: bool) -> list[Parsed]:
     """Returns each event or its complaints; raises TooLarge over 5,000 of them.
 
-    A JSON body that can't be read raises BadRequest as a whole; NDJSON is judged by line.
+    A body that is no JSON raises BadRequest as a whole; NDJSON is judged by line.
     """
     found = from_lines(data) if lines else from_document(data)
     if len(found) > LARGEST_BATCH:
@@ -34,7 +34,7 @@ def from_document(data: bytes) -> list[Parsed]:
             return list(events)
     except ValidationError:
         pass
-    return [checked(each) for each in listed(json_object(data))]
+    return [checked(each) for each in listed(json_object(data, by_itself=True))]
 
 
 def listed(document: dict[str, Any]) -> list[Any]:

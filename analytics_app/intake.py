@@ -234,13 +234,11 @@ def parsed_event(data: bytes) -> EventIn:
 
 def checked(document: Any) -> EventIn | list[FieldError]:
     """Returns the event in a JSON value, or all complaints about it."""
+    complaints = unstorable(document)
     try:
-        complaints = unstorable(document)
         event = EventBody.model_validate(document).root
     except ValidationError as error:
         return [*field_errors(error), *complaints]
-    except RecursionError:
-        return [TOO_DEEP]
     return complaints or event
 
 

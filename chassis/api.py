@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import wraps
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeVar, get_origin
 
@@ -15,7 +15,9 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.http import generate_etag
 from werkzeug.routing import BaseConverter
 
+from chassis import strict_json
 from chassis.errors import (
+    MAX_COMPLAINTS,
     BadRequest,
     FieldError,
     Invalid,
@@ -26,10 +28,12 @@ from chassis.errors import (
     field_errors,
 )
 from chassis.schema import LARGEST_ID, Query
+from chassis.strict_json import Repeated, refuse_repeated
 from chassis.visibility import visible
 
 Body = TypeVar("Body", bound=BaseModel)
 View = Callable[..., Any]
+NESTED = (dict, list)  # by name: a union made anew for each value costs thrice the question
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +127,7 @@ def parse_body(model: type[Body]) -> Body:
         raise UnsupportedMediaType("Send the body as JSON, with Content-Type: application/json.")
     data = body_bytes()
     document = json_object(data)
-    try:
-        complaints = unstorable(document)
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
+    complaints = unstorable(document)
     try:
         parsed = model.model_validate_json(data)
     except ValidationError as error:
@@ -146,58 +147,62 @@ def body_bytes() -> bytes:
     return data
 
 
-def json_object(data: bytes) -> dict[str, Any]:
-    """Returns the object in `data`; raises BadRequest for all that strict JSON is not."""
+def json_object(data: bytes, *, by_itself: bool = False) -> dict[str, Any]:
+    """Returns the object in `data`; raises BadRequest for all that strict JSON is not.
+
+    `by_itself`: objects below in which a name stands twice are told by `unstorable`.
+    """
     try:
-        document = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=without_duplicates,
-            parse_constant=refuse,
-        )
+        document = strict_json.parsed(data, Repeated if by_itself else refuse_repeated)
     except UnicodeDecodeError:
         raise BadRequest("The body is not UTF-8.") from None
-    except RecursionError:
-        raise BadRequest("The body is nested too deeply.") from None
     except ValueError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise BadRequest("The body must be a JSON object.")
+    if not isinstance(document, dict) or isinstance(document, Repeated):
+        raise BadRequest("The body must be a JSON object, with each name once.")
     return document
 
 
-def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise ValueError("a name stands twice in one object")
-    return document
+def unstorable(document: Any) -> list[FieldError]:
+    """Returns the first hundred complaints about what no database can hold.
+
+    That is NUL and lone surrogates, in texts and names, and a name that stands twice.
+    """
+    return list(islice(unstorable_parts(document), MAX_COMPLAINTS))
 
 
-def refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is not a JSON number")
+def unstorable_parts(document: Any) -> Iterator[FieldError]:
+    """Yields them without recursion, and writes no path but theirs: senders choose the depth."""
+    path: list[object] = []
+    pending: list[Iterator[tuple[Any, Any]]] = [iter([("", document)])]
+    while pending:
+        for name, value in pending[-1]:
+            if isinstance(value, str):
+                if reason := bad_text(value):
+                    yield FieldError(written(*path, name), reason)
+            elif isinstance(value, NESTED):
+                path.append(name)
+                yield from bad_names(value, path)
+                pending.append(iter(value.items() if isinstance(value, dict) else enumerate(value)))
+                break
+        else:
+            pending.pop()
+            del path[-1:]
 
 
-def unstorable(value: Any, path: str = "") -> list[FieldError]:
-    """Returns a complaint for each text that no database can hold: NUL, lone surrogates."""
-    if isinstance(value, str):
-        return [FieldError(path or "body", reason)] if (reason := bad_text(value)) else []
-    if isinstance(value, dict):
-        pairs: Iterable[tuple[Any, Any]] = value.items()
-        bad = [
-            FieldError(ascii(below(path, key)), "has a name with a character no text may hold")
-            for key in value
-            if bad_text(key)
-        ]
-    elif isinstance(value, list):
-        pairs, bad = enumerate(value), []
-    else:
-        return []
-    for key, each in pairs:
-        bad += unstorable(each, below(path, key))
-    return bad
+def bad_names(value: dict[str, Any] | list[Any], path: list[object]) -> Iterator[FieldError]:
+    if isinstance(value, Repeated):
+        yield FieldError(written(*path), "has a name that stands twice")
+    for name in value if isinstance(value, dict) else ():
+        if bad_text(name):
+            yield FieldError(
+                ascii(written(*path, name)), "has a name with a character no text may hold"
+            )
 
 
-def below(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+def written(*path: object) -> str:
+    """Returns the path of a value, which begins with the whole body."""
+    return ".".join(map(str, path[1:])) or "body"
 
 
 def bad_text(text: str) -> str | None:

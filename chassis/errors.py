@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+MAX_COMPLAINTS = 100  # of one kind about one body or event
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -135,10 +137,10 @@ def summary_of(errors: Sequence[FieldError]) -> str:
 
 
 def field_errors(error: ValidationError) -> list[FieldError]:
-    """Returns Pydantic's complaints as plain sentences, one for each field."""
+    """Returns Pydantic's first hundred complaints as plain sentences, one for each field."""
+    complaints = error.errors(include_url=False, include_input=False)
     return [
-        FieldError(field_path(each["loc"]), sentence(each))
-        for each in error.errors(include_url=False, include_input=False)
+        FieldError(field_path(each["loc"]), sentence(each)) for each in complaints[:MAX_COMPLAINTS]
     ]
 
 
@@ -157,6 +159,8 @@ SENTENCES = {
     "string_unicode": "must be valid Unicode text",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
+    # Of a body that is JSON: what its reader doesn't take.
+    "json_invalid": "holds a number or a nesting that is too large",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "is too large a number",

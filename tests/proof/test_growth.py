@@ -1,22 +1,30 @@
-"""No pattern over a stranger's bytes costs more than in proportion to their length.
+"""Nothing over a stranger's bytes costs more than in proportion to their length.
 
 All patterns of the four packages are collected by themselves, a new one too. Each repetition
 in a pattern is fed what it repeats, many times over, and then something that doesn't match:
 that is where backtracking doubles with each character, or squares.
+
+Whole bodies follow: deep, wide and endless ones, through all that judges a batch.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import gc
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from analytics_app.batches import parsed_batch
+from analytics_app.intake import Intake, Sender
+from chassis.errors import Problem
 from tests.stack import ROOT
 
 PACKAGES = ("chassis", "users_app", "analytics_app", "dashboard_app")
@@ -195,3 +203,82 @@ def test_every_pattern_is_collected_and_what_is_left_out_is_there() -> None:
     assert all((ROOT / name).exists() for name in OWN)
     sources = [path for each in PACKAGES for path in (ROOT / each).rglob("*.py")]
     assert not [path for path in sources if "from re import" in path.read_text()]
+
+
+def event(value: str) -> str:
+    return f'{{"event_type":"a","metadata":{{"k":{value}}}}}'
+
+
+def batch(value: str) -> str:
+    return f'{{"events":[{event(value)},{event("1")}]}}'
+
+
+def batch_of(value: str, times: int) -> str:
+    return f'{{"events":[{",".join([event(value)] * times)}]}}'
+
+
+# By how many bytes: what may cost most of each kind.
+BODIES: dict[str, Callable[[int], str]] = {
+    "[[[ ]]]": lambda n: batch("[" * (n // 2) + "]" * (n // 2)),
+    "[[[": lambda n: "[" * n,
+    "[ [ [": lambda n: batch("[ " * (n // 3) + "]" * (n // 3)),
+    "objects": lambda n: batch('{"":' * (n // 5) + "1" + "}" * (n // 5)),
+    "objects in lists": lambda n: batch('[1,{"":' * (n // 9) + "1" + "}]" * (n // 9)),
+    "wide and deep": lambda n: batch("[" * 2_000 + "[1]," * (n // 4) + "1" + "]" * 2_000),
+    "wide where it is cut": lambda n: batch(
+        "[" * 59 + f"[{'[' * 1_500}{']' * 1_500}," + "[1]," * (n // 4) + "1]" + "]" * 59
+    ),
+    "quotes": lambda n: batch("[" * 2_000 + '"' + '\\"' * (n // 2) + '"' + "]" * 2_000),
+    "open text": lambda n: batch("[" * 2_000 + '"' + "\\" * n),
+    "quotes alone": lambda n: batch("[" * 2_000 + '" ' * (n // 2)),
+    "digits": lambda n: batch("1" * n),
+    "fraction": lambda n: batch("1." + "1" * n),
+    "exponent": lambda n: batch("1e" + "1" * n),
+    "numbers of 4,300 digits": lambda n: batch(f"[{('1' * 4_300 + ',') * (n // 4_301)}1]"),
+    "numbers of 4,301 digits": lambda n: batch(f"[{('1' * 4_301 + ',') * (n // 4_302)}1]"),
+    "lists": lambda n: batch(f"[{'[],' * (n // 3)}1]"),
+    "NULs": lambda n: batch(f"[{chr(34)}{(chr(92) + 'u0000') * (n // 6)}{chr(34)}]"),
+    "texts with NULs": lambda n: batch("[" + '"\\u0000",' * (n // 9) + "1]"),
+    "names twice": lambda n: batch("{" + '"":1,' * (n // 5) + '"":1}'),
+    "unknown names": lambda n: (
+        '{"events":[{' + ",".join(f'"{each}":1' for each in range(n // 9)) + "}]}"
+    ),
+    "events of 180 levels": lambda n: batch_of("[" * 180 + "]" * 180, n // 400),
+    "events of 700 levels": lambda n: batch_of("[" * 700 + "]" * 700, n // 1_440),
+    "events of 2,000 levels": lambda n: batch_of("[" * 2_000 + "]" * 2_000, n // 4_040),
+}
+
+
+def judge(data: bytes) -> None:
+    """Reads and judges a batch, as the route does before it asks the database."""
+    intake, sender, now = Intake("secret"), Sender(trusted=True), datetime.now(UTC)
+    try:
+        events = parsed_batch(data, lines=False)
+    except Problem:
+        return
+    for each in events:
+        if isinstance(each, dict):
+            with contextlib.suppress(Problem):
+                intake.row(each, sender, now)
+
+
+def judging(data: bytes) -> float:
+    """Returns the seconds of this thread's work to judge a batch, at best.
+
+    Without garbage collection: what that costs hangs on all else that the tests hold.
+    """
+    took = []
+    gc.disable()
+    for _ in range(2):
+        begun = time.thread_time()
+        judge(data)
+        took.append(time.thread_time() - begun)
+    gc.enable()
+    return min(took)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_costs_in_proportion_to_its_length(name: str) -> None:
+    small, large = (judging(BODIES[name](size).encode()) for size in (150_000, 600_000))
+    # Sixteen times the cost would be the square; below this nothing can be told from noise.
+    assert large < 0.02 or large < 8 * small, (small, large)

@@ -119,3 +119,108 @@ def test_an_id_that_is_none_is_a_404(admin: Api) -> None:
         assert admin.call("GET", f"/analytics/users/{number}/events").status_code == 404
         for path in ("saved-reports", "annotations", "api-keys"):
             assert admin.call("DELETE", f"/analytics/{path}/{number}").status_code == 404
+
+
+GOOD = b'{"event_type":"a","user_id":1}'
+# JSON by its grammar, and no event of ours: each costs itself alone, and is told its field.
+NO_EVENTS = {
+    "4,301 digits": (b'{"event_type":"a","metadata":{"n":%s}}' % (b"1" * 4301), "metadata"),
+    "a million digits": (b'{"event_type":"a","metadata":{"n":[-%s]}}' % (b"9" * 10**6), "metadata"),
+    "digits and a point": (b'{"event_type":"a","metadata":{"n":%s.5}}' % (b"1" * 5000), "metadata"),
+    "a huge exponent": (b'{"event_type":"a","metadata":{"n":1e999}}', "metadata"),
+    "an id of 4,301 digits": (b'{"event_type":"a","user_id":%s}' % (b"1" * 4301), "user_id"),
+    "9 levels": (b'{"event_type":"a","metadata":{"n":%s1%s}}' % (b"[" * 8, b"]" * 8), "metadata"),
+    "210 levels": (b'{"event_type":"a","metadata":{"n":%s%s}}' % (b"[" * 210, b"]" * 210),
+                   "metadata"),
+    "2,000 levels": (b'{"event_type":"a","metadata":{"n":%s1%s}}' % (b"[" * 2000, b"]" * 2000),
+                     "metadata"),
+    "2,000 objects": (
+        b'{"event_type":"a","metadata":{"n":%s1%s}}' % (b'{"a":' * 2000, b"}" * 2000), "metadata"),
+    "a type of 2,000 levels": (b'{"event_type":%s%s}' % (b"[" * 2000, b"]" * 2000), "event_type"),
+    "an unknown deep field": (
+        b'{"event_type":"a","what":%s%s}' % (b"[" * 2000, b"]" * 2000), "what"),
+    "a lone surrogate": (b'{"event_type":"a","metadata":{"n":"\\ud800"}}', "metadata.n"),
+    "a surrogate in a name": (
+        b'{"event_type":"a","metadata":{"\\udfff":1}}', "'metadata.\\udfff'"),
+    "NUL": (b'{"event_type":"a","metadata":{"n":"\\u0000"}}', "metadata.n"),
+}  # fmt: skip
+TWICE = b'{"event_type":"a","metadata":{"n":1,"n":2}}'
+
+
+@pytest.mark.parametrize("name", NO_EVENTS)
+def test_what_json_allows_and_events_do_not_costs_its_event_alone(admin: Api, name: str) -> None:
+    event, field = NO_EVENTS[name]
+    single = admin.call("POST", "/analytics/events", data=event, content_type="application/json")
+    if len(event) <= 64 * 1024:
+        assert single.status_code == 422
+        assert field in [each["field"] for each in single.get_json()["errors"]]
+    refused_alone(admin, event, field)
+
+
+def test_a_name_that_stands_twice_costs_its_event_alone(admin: Api) -> None:
+    single = admin.call("POST", "/analytics/events", data=TWICE, content_type="application/json")
+    assert single.status_code == 400
+    refused_alone(admin, TWICE, "metadata")
+
+
+def refused_alone(admin: Api, event: bytes, field: str) -> None:
+    """Asserts that in a batch of either kind the event is rejected, and no other."""
+    bodies = {
+        "application/json": b'{"events":[%s]}' % b",".join([GOOD, event, GOOD]),
+        "application/x-ndjson": b"\n".join([GOOD, event, GOOD]),
+    }
+    for kind, data in bodies.items():
+        answer = admin.call("POST", "/analytics/events/batch", data=data, content_type=kind)
+        assert answer.status_code == 200, answer.get_json()
+        found = answer.get_json()
+        assert (found["accepted"], found["rejected"]) == (2, 1)
+        (fate,) = found["results"]
+        assert fate["index"] == 1
+        told = {each["field"] for each in fate["errors"]}
+        assert field in told or (event is TWICE and told == {"body"})
+
+
+@pytest.mark.parametrize("path", [path for path in BODIES if path != "/events"])
+@pytest.mark.parametrize("value", [b"[" * 2000 + b"]" * 2000, b"1" * 4301])
+def test_another_routes_body_is_refused_by_what_it_holds(
+    admin: Api, path: str, value: bytes
+) -> None:
+    data = json.dumps({**BODIES[path], "tz": "@"}).encode().replace(b'"@"', value)
+    answer = admin.call("POST", f"/analytics{path}", data=data, content_type="application/json")
+    assert answer.status_code == 422
+    (error,) = answer.get_json()["errors"]
+    assert error == {
+        "field": "body", "message": "holds a number or a nesting that is too large"
+    }  # fmt: skip
+
+
+DEEP = b"[" * 3000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [DEEP, DEEP + b"," + b"]" * 3000, DEEP + b"NaN" + b"]" * 3000, DEEP + b"]" * 2999 + b"}",
+     DEEP + b'"' + b"]" * 3000, DEEP + b"1 1" + b"]" * 3000, b"1" * 5000 + b".", b"0" * 5000,
+     b"-", b"+1", b"1" * 5000 + b"e", b"\xff", b"\x00"],
+)  # fmt: skip
+def test_what_json_does_not_allow_costs_the_whole_body(admin: Api, value: bytes) -> None:
+    event = b'{"event_type":"a","metadata":{"n":%s}}' % value
+    for path, data in (("", event), ("/batch", b'{"events":[%s]}' % b",".join([GOOD, event]))):
+        answer = admin.call(
+            "POST", f"/analytics/events{path}", data=data, content_type="application/json"
+        )
+        assert answer.status_code == 400
+    data = b"\n".join([GOOD, event, GOOD])
+    answer = admin.call(
+        "POST", "/analytics/events/batch", data=data, content_type="application/x-ndjson"
+    )
+    assert [each["index"] for each in answer.get_json()["results"]] == [1]
+
+
+def test_complaints_about_one_event_are_a_hundred_at_most(admin: Api) -> None:
+    bad = {"event_type": "a", "metadata": {"n": ["\x00"] * 1_000}}
+    (fate,) = admin.batch([bad])["results"]
+    assert len(fate["errors"]) == 100
+    unknown = {"event_type": "a", **{f"x{n}": n for n in range(1_000)}}
+    (fate,) = admin.batch([unknown])["results"]
+    assert len(fate["errors"]) == 100
