@@ -77,10 +77,13 @@ if os.environ.get("FOOTFALL_METRICS_OWNER") != str(os.getpid()):
     os.environ["FOOTFALL_METRICS_OWNER"] = str(os.getpid())
 
 
-def child_exit(server, worker):
-    from prometheus_client.multiprocess import mark_process_dead
+def child_exit(server, _worker):
+    from chassis.worker_metrics import fold_ended
 
-    mark_process_dead(worker.pid)
+    try:
+        fold_ended(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
+    except Exception:  # it would end the server
+        server.log.exception("the metrics of a worker that ended could not be kept")
 
 
 def post_worker_init(worker):

@@ -15,11 +15,11 @@ from typing import Any
 import structlog
 from flask import Flask, Request, Response, g, request
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_flask_exporter import PrometheusMetrics
 
 from chassis.auth import Caller
+from chassis.worker_metrics import WorkersCollector
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
@@ -208,7 +208,7 @@ def exposition(app: Flask) -> bytes:
     registry = metrics_registry(app)
     if multiprocess():
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        WorkersCollector(registry)  # type: ignore[no-untyped-call]
     text: bytes = generate_latest(registry)
     asked = CollectorRegistry()
     for collector in app.extensions["metrics.collectors"]:
