@@ -134,7 +134,8 @@ def points(
         if BY_TYPE in wanted:
             wanted = (*wanted, OTHER)
             listed, rest = largest(rollups.by_type(whole, types), most_types)
-            by_type = rollups.in_buckets_by_type(whole, starts, span.zone, list(listed))
+            if listed:  # no types would mean all
+                by_type = rollups.in_buckets_by_type(whole, starts, span.zone, list(listed))
             counts = [each.total() for each in by_type]
         if BY_TYPE not in wanted or rest:
             counts = rollups.in_buckets(whole, starts, span.zone, types)

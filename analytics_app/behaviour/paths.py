@@ -46,7 +46,7 @@ def paths(
 ) -> dict[str, Any]:
     """Returns the users at the event type and each level's paths; `gap` in microseconds."""
     story = source.story(window, timed=gap is not None)
-    if event_type not in story.types:
+    if event_type not in story.types or not len(story.actors):
         return {"users": 0, "occurrences": 0, "levels": empty_levels(levels)}
     walk = folded(story, gap, backwards)
     at = np.flatnonzero(walk.codes == story.types.index(event_type))

@@ -267,6 +267,15 @@ def test_a_series_by_type_is_the_series_of_each_type(admin: Api, zone: str, inte
     assert {each["other"] for each in split} == {0}
 
 
+def test_a_series_by_type_of_types_that_never_were_is_empty(admin: Api) -> None:
+    admin.send(at("2026-05-01T10:00:00Z"))
+    asked = {"start": "2026-05-01", "end": "2026-05-02", "fields": "count,by_type"}
+    for interval in ("hour", "day"):
+        found = admin.get("/analytics/timeseries", interval=interval, event_type="none", **asked)
+        empty = {"count": 0, "by_type": {}, "other": 0}
+        assert found["items"] == [empty] * len(found["items"])
+
+
 def test_a_series_by_type_has_no_minutes(admin: Api) -> None:
     asked = {"interval": "minute", "fields": "start,by_type"}
     answer = admin.call("GET", "/analytics/timeseries", query_string=asked)

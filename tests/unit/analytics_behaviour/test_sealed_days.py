@@ -147,6 +147,22 @@ def test_of_two_who_seal_the_same_day_the_later_claim_wins(admin: Api) -> None:
     assert believable() == {DAY}
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_paths_are_empty_where_nobody_did_anything_within_the_range(
+    admin: Api, sealed: bool
+) -> None:
+    admin.send(written(Happening(None, START + timedelta(hours=1), "view")))
+    admin.send(written(Happening(1, START + timedelta(hours=5), "view")))
+    if sealed:
+        seal()
+    for hours in (2, 3):  # only no one's event, and none at all
+        asked = {"start": START.isoformat(), "end": (START + timedelta(hours=hours)).isoformat()}
+        if hours == 3:
+            asked["start"] = (START + timedelta(hours=2)).isoformat()
+        found = admin.get("/analytics/paths", event_type="view", **asked)
+        assert (found["users"], found["occurrences"]) == (0, 0)
+
+
 def test_a_day_that_was_claimed_and_given_up_is_sealed_in_the_next_round(admin: Api) -> None:
     admin.send(written(Happening(1, START, "view")))
     sealing.claim(db, [DAY])
