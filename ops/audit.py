@@ -3,7 +3,7 @@
     python ops/audit.py [--must]
 
 pip-audit asks an advisory service over the network. Where that can't be reached nothing can be
-audited: this says so and passes, or fails with --must.
+audited: this says that it is skipped and passes, or fails with --must.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROBE = "flask==3.1.3"
 
 def main() -> int:
     if not reachable():
-        print("pip-audit: the advisory service can't be reached; nothing was audited.")
+        print("Skipped: pip-audit's advisory service can't be reached, so nothing was audited.")
         return 1 if "--must" in sys.argv[1:] else 0
     found = audited(LOCK, "--require-hashes")
     bad = [each for each in found if each.get("vulns")]

@@ -7,14 +7,14 @@ backup: .venv/run ## back up the embedded default under var/ while it runs
 operations-tools: .venv/dev
 	@$(BIN)/python ops/tools.py
 
-containers: .venv/dev ## compose.yaml run for real on stand-in images, partitioned and killed
-	@$(BIN)/python -m tests.containers
+containers: .venv/dev ## compose.yaml run for real on stand-in images, partitioned and killed; SMALL=--small without replica and backups
+	@$(BIN)/python -m tests.containers $(SMALL)
 
 drill: .venv/dev operations-tools ## lose a PostgreSQL server, restore it to a moment, follow it with a replica
 	@$(PYTEST) tests/operations/test_recovery.py tests/operations/test_replica.py tests/operations/test_sqlite_backup.py
 
-proxy-test: .venv/dev operations-tools ## nginx under slow and half-sent requests for 30 s
-	@$(BIN)/python -m tests.operations.slow_clients
+proxy-test: .venv/dev operations-tools ## nginx under slow and half-sent requests for 30 s; SECONDS=n for another while
+	@$(BIN)/python -m tests.operations.slow_clients $(if $(SECONDS),--seconds $(SECONDS))
 
 capacity: .venv/dev ## measure what the capacity model in docs/operations.md plans with
 	@$(BIN)/python -m tests.operations.capacity

@@ -12,8 +12,8 @@ sbom: .venv/dev ## what Footfall is made of, as CycloneDX, under var/sbom.cdx.js
 	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o var/sbom.cdx.json
 	@echo "var/sbom.cdx.json"
 
-fuzz: .venv/dev ## Schemathesis over both documents as each role, on PostgreSQL
-	@$(BIN)/python -m tests.proof.fuzz
+fuzz: .venv/dev ## Schemathesis over both documents as each role, on PostgreSQL; EXAMPLES=n, ROLES=a,b
+	@$(BIN)/python -m tests.proof.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(ROLES),--roles $(ROLES))
 
 mutants: .venv/dev ## which changes to the code that guards no test notices; MODULE=chassis/auth.py for one
 	@$(BIN)/python -m tests.mutation $(MODULE)

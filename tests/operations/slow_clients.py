@@ -1,11 +1,14 @@
 """Normal requests through nginx while slow clients hold on: `make proxy-test`.
 
+    python -m tests.operations.slow_clients [--seconds 30]
+
 Ten idle sockets, a hundred half-sent requests and twenty bodies sent byte by byte for 30 s must
 leave the median of normal requests under twice its usual.
 """
 
 from __future__ import annotations
 
+import argparse
 import socket
 import statistics
 import sys
@@ -18,21 +21,29 @@ from pathlib import Path
 import requests
 
 from tests.operations.gateway import Gateway
+from tests.operations.programs import tools
 from tests.stack import Stack
 
-SECONDS = 30.0
 IDLE, HALF_SENT, SLOW = 10, 100, 20
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=30.0)
+    seconds = parser.parse_args().seconds
+    try:
+        tools().fetch("nginx")
+    except tools().Unavailable as error:
+        print(f"Skipped: nginx can't be had: {error}")
+        return 0
     with ExitStack() as running:
         folder = running.enter_context(tempfile.TemporaryDirectory())
         settings = {"TRUSTED_PROXIES": "1"}
         stack = running.enter_context(Stack(parts=("users",), threads=8, settings=settings))
         gateway = running.enter_context(Gateway(stack.ports["users"], Path(folder)))
-        usual = medians(gateway.port, SECONDS / 3)
+        usual = medians(gateway.port, seconds / 3)
         with Slow(gateway.port):
-            under_load = medians(gateway.port, SECONDS)
+            under_load = medians(gateway.port, seconds)
     ratio = under_load / usual
     print(f"median {usual * 1000:.1f} ms; with {IDLE} idle sockets, {HALF_SENT} half-sent requests "
           f"and {SLOW} slow bodies {under_load * 1000:.1f} ms: {ratio:.2f} times")  # fmt: skip
