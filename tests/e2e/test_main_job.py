@@ -9,6 +9,7 @@ from tests.e2e.browser import Browser
 from tests.e2e.conftest import PASSWORD, send
 from tests.stack import Stack
 
+PULSE_SECONDS = 4  # PULSE_MS of static/app.js
 JWT = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}")
 
 
@@ -33,13 +34,14 @@ def test_a_sign_in_shows_on_the_chart_within_seconds_and_without_a_reload(
     browser.until_settled()
     browser.script("window.stillHere = true")
     before = int(browser.read("#tile-events .tile-value"))
-    began = time.monotonic()
     send(stack, {"event_type": "page_view", "user_id": 77})
+    began = time.monotonic()
     # The call of `send` signs in, which is an event, too.
     browser.until(
         lambda: int(browser.read("#tile-events .tile-value")) >= before + 2, "no news", 10
     )
-    assert time.monotonic() - began < 8
+    # What the relay brings may just miss one pulse.
+    assert time.monotonic() - began < 2 * PULSE_SECONDS
     drawn = (
         "const p = document.getElementById('trend-plot'); return p.data[0].y.concat(p.data[1].y)"
     )

@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from tests.integration.analytics_service import Service, service
-from tests.servers import PostgresServer, wait_until
+from tests.servers import BUSY_SECONDS, PostgresServer, wait_until
+
+PROMISED_SECONDS = 2.0  # for a database that says nothing
 
 
 @pytest.fixture(scope="module")
@@ -171,8 +173,7 @@ def test_a_stalled_database_is_503_within_two_seconds_for_all(
         server.signal_all(signal.SIGCONT)
     assert {status for status, _ in outcomes} == {503}
     assert len(outcomes) == len(clients)
-    # The promise is 2 s; what is above is this machine's other work.
-    assert max(took for _, took in outcomes) < 2.5
+    assert max(took for _, took in outcomes) < PROMISED_SECONDS + BUSY_SECONDS
     for client in clients:
         client.socket.close()
     wait_until("ingest's return", lambda: again(running))

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.processor import processor_seconds
 from tests.servers import accepts_connections, end, free_port
 from tests.stack import BIN, ROOT
 
+PROMISED_SECONDS = 10
 NAMES = ("DASHBOARD_PORT", "USERS_PORT", "ANALYTICS_PORT")
 
 
@@ -82,19 +84,19 @@ def test_it_starts_stops_and_starts_again_with_the_data_kept(runner: Runner) -> 
     runner.wait_for("Footfall is running: http://127.0.0.1:")
     account = {"email": "a@example.com", "username": "ada", "password": "a quiet walk at dawn"}
     assert requests.post(f"{runner.users_url}/users", json=account, timeout=9).status_code == 201
-    # The contract's bound, not a benchmark. Other work on the machine may blur one start.
-    assert any(seconds_to_start_again(runner) < 10 for _ in range(3))
+    assert seconds_to_start_again(runner) < PROMISED_SECONDS, "even on one core"
     again = requests.post(f"{runner.users_url}/users", json=account, timeout=9)
     assert again.status_code == 409
 
 
 def seconds_to_start_again(runner: Runner) -> float:
+    """Returns the seconds of the processor that all processes spend until they are ready."""
     interrupt(runner)
     runner.printed = ""
-    started = time.monotonic()
     runner.start()
     runner.wait_for("Footfall is running")
-    return time.monotonic() - started
+    assert runner.process
+    return processor_seconds(runner.process.pid)
 
 
 def interrupt(runner: Runner) -> None:

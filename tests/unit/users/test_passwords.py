@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
 from chassis.errors import TooManyRequests
+from tests.servers import BUSY_SECONDS
 from tests.unit.users.conftest import PASSWORD, MakeApp, Person, register
 from users_app import hashing_slots, passwords
 from users_app.models import User, db
@@ -172,7 +173,8 @@ def test_hashing_slots_are_bounded_and_the_surplus_is_told_when_to_return() -> N
             hashing.check(ELSEWHERE)
         waited = time.monotonic() - begun
     assert int(refusal.value.headers["Retry-After"]) >= 1
-    assert 1.9 < waited < 10, "two seconds, not twenty"
+    longest = hashing_slots.MAX_WAIT_SECONDS
+    assert longest <= waited < longest + BUSY_SECONDS, "two seconds, not twenty"
     assert hashing.check(ELSEWHERE), "the slot is free again"
 
 
@@ -192,7 +194,7 @@ def test_one_address_takes_two_places_and_others_go_on_in_turn(
         for address in (one, same):
             with pytest.raises(TooManyRequests, match="from here") as refusal:
                 hashing.check(address)
-        assert time.monotonic() - begun < 30, "told at once"
+        assert time.monotonic() - begun < BUSY_SECONDS, "told at once"
         hashing.begin("2001:db8:1:3::1")
         hashing.begin(ELSEWHERE)
     assert int(refusal.value.headers["Retry-After"]) >= 1
@@ -208,7 +210,7 @@ def test_beyond_the_places_of_all_nobody_waits(monkeypatch: pytest.MonkeyPatch) 
         begun = time.monotonic()
         with pytest.raises(TooManyRequests):
             hashing.check(ELSEWHERE)
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < BUSY_SECONDS
     assert len(hashing.done) == 5
     assert hashing.check(ELSEWHERE)
 
