@@ -38,8 +38,8 @@ format: .venv/dev ## rewrite the code in the one style
 	@$(BIN)/ruff format .
 	@$(BIN)/djlint --reformat --quiet templates chassis/templates || true
 
-bench: .venv/dev ## the benchmarks, side by side with peers, as a table of ratios
-	@$(BIN)/python -m benchmarks
+bench: .venv/dev ## the benchmarks, side by side with peers, as a table of ratios; WRITE=file to keep it
+	@$(BIN)/python -m benchmarks $(if $(WRITE),--write $(WRITE))
 
 screenshots: .venv/dev ## pictures of every page, under var/screenshots/
 	@$(BIN)/python ops/test_setup.py

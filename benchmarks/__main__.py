@@ -1,7 +1,8 @@
 """Footfall against its peers, all in one run: python -m benchmarks [--small] [NAME …].
 
 Medians, PostgreSQL 18 with fsync on, load from another process. `--small` takes seconds: it
-shows that everything still runs, and its figures mean nothing.
+shows that everything still runs, and its figures mean nothing. `--write FILE` puts each
+workload's figures between its marks in a document.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from benchmarks import behaviour as behaviour_reports
 from benchmarks import exporting, ingest, reports
 from benchmarks.dataset import fill
 from benchmarks.load import A_DAY, LIVE_SECONDS
+from benchmarks.papers import put
 from benchmarks.serving import footfall, load, new_database, new_key, postgres
 from tests.servers import PostgresServer
 
@@ -148,15 +150,18 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join(WORKLOADS)}; all by default")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--json", type=Path, help="write the figures there too")
+    parser.add_argument("--write", type=Path, help="a document to put the figures into")
     given = parser.parse_args()
     size = SMALL if given.small else FULL
     lines = []
     print(HEADER, flush=True)
     for name in given.names or WORKLOADS:
         with postgres() as server:
-            for line in WORKLOADS[name](server, size):
-                print(line, flush=True)
-                lines.append(vars(line))
+            found = WORKLOADS[name](server, size)
+        print("\n".join(map(str, found)), flush=True)
+        lines += map(vars, found)
+        if given.write:
+            put(given.write, name, "\n".join([HEADER, *map(str, found)]))
     if given.json:
         given.json.write_text(json.dumps(lines, indent=1))
 

@@ -1,4 +1,4 @@
-"""The overview's server time on PostgreSQL: python -m benchmarks.overview [EVENTS].
+"""The overview's server time on PostgreSQL: python -m benchmarks.overview [EVENTS] [--write FILE].
 
 Each fragment is asked for over HTTP, one after the other, and timed by the client; the sum is
 what one visit costs the dashboard and both services together.
@@ -6,13 +6,16 @@ what one visit costs the dashboard and both services together.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import requests
 
 from benchmarks.dataset import fill
+from benchmarks.papers import put
 from tests.servers import PostgresServer
 from tests.stack import Stack
 
@@ -25,18 +28,24 @@ PARTS = ("/", "/overview/trend", "/overview/types", "/overview/bars", "/overview
 
 def main() -> int:
     """Prints the median of each part and of the whole."""
-    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else EVENTS
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("events", nargs="?", type=int, default=EVENTS)
+    parser.add_argument("--write", type=Path, help="a document to put the figures into")
+    given = parser.parse_args()
     with PostgresServer(durable=True) as server:
         server.execute("CREATE DATABASE analytics")
         url = server.url("analytics")
         stack = Stack(analytics_database_url=url)
         stack.migrate()
-        stored = fill(url, wanted)
+        stored = fill(url, given.events)
         stack.start()
         try:
-            report(stored, measured(stack))
+            text = report(stored, measured(stack))
         finally:
             stack.stop()
+    print(text)
+    if given.write:
+        put(given.write, "overview", text)
     return 0
 
 
@@ -65,12 +74,19 @@ def signed_in(stack: Stack) -> requests.Session:
     return session
 
 
-def report(stored: int, taken: dict[str, list[float]]) -> None:
-    print(f"Overview over {stored:,} events on PostgreSQL, median of {ROUNDS} rounds:")
-    for part, times in taken.items():
-        print(f"  {part:20} {statistics.median(times):7.1f} ms")
+def report(stored: int, taken: dict[str, list[float]]) -> str:
+    """Returns the median of each part and of all, as a table."""
     rounds = [sum(each) for each in zip(*taken.values(), strict=True)]
-    print(f"  {'all parts':20} {statistics.median(rounds):7.1f} ms")
+    rows = {f"`{part}`": times for part, times in taken.items()} | {"all parts": rounds}
+    return "\n".join(
+        [
+            f"{stored:,} events, median of {ROUNDS} rounds:",
+            "",
+            "| part | ms |",
+            "|---|---|",
+            *(f"| {part} | {statistics.median(times):.1f} |" for part, times in rows.items()),
+        ]
+    )
 
 
 if __name__ == "__main__":

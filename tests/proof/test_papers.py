@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from benchmarks.__main__ import WORKLOADS
 from tests.chaos.faults import ALL
 from tests.stack import ROOT
 
@@ -22,6 +23,9 @@ ASVS = """
 """
 NUMBERS = re.compile(r"(\d+\.\d+)(?:\.(\d+)(?:[-–](?:[\d.]+\.)?(\d+))?)?")
 WRITTEN = re.compile(r"^\s*def (test_\w+)", re.MULTILINE)
+
+
+MARKED = re.compile(r"<!-- (\w+): begin -->(.*?)<!-- \1: end -->", re.DOTALL)
 
 
 def written_tests() -> set[str]:
@@ -69,3 +73,9 @@ def security() -> str:
 def test_the_table_of_faults_has_a_row_for_each_fault() -> None:
     table = (ROOT / "docs" / "reliability.md").read_text()
     assert {fault.name for fault in ALL} == set(re.findall(r"make chaos FAULT=([\w-]+)", table))
+
+
+def test_each_figure_of_speed_stands_where_its_command_writes_it() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert [name for name, _ in MARKED.findall(text)] == [*WORKLOADS, "overview"]
+    assert "|" not in MARKED.sub("", text)
