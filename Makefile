@@ -24,7 +24,7 @@ test: .venv/dev ## every test; real PostgreSQL, Valkey and Chromium included
 test-unit: .venv/dev ## the quick tests alone
 	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/test_architecture.py
 
-check: .venv/dev lint bandit test ## what CI runs: lint, types, import contracts, templates, bandit, tests
+check: .venv/dev lint bandit test ## lint, types, import contracts, templates, bandit, tests
 
 lint: .venv/dev
 	@$(BIN)/ruff check .
