@@ -180,10 +180,8 @@ class Ingest:
             return event
         try:
             return self.intake.row(event, sender, now)
-        except Invalid as problem:
+        except (Invalid, Forbidden) as problem:
             return problem.errors
-        except Forbidden as problem:
-            return [FieldError("user_id" if event.get("user_id") else "event_type", problem.detail)]
 
 
 def answered(row: Row, number: int, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -103,10 +103,14 @@ PEOPLE = ("user_id", "visitor_id", "actor")
 
 
 def for_oneself(event: EventIn, sender: Sender, named: list[str]) -> tuple[int, int | None]:
+    """Returns the sender's own; an explicit null names nobody, who is somebody else."""
     if event["event_type"] in FROM_USERS_SERVICE:
-        raise Forbidden(f"Events of type {event['event_type']} are the users service's own.")
-    if sender.user_id is None or (named and event.get("user_id") != sender.user_id):
-        raise Forbidden("You may send events for yourself only.")
+        said = f"Events of type {event['event_type']} are the users service's own."
+        raise Forbidden(said, errors=[FieldError("event_type", said)])
+    for_another = event.get("user_id", sender.user_id) != sender.user_id
+    if sender.user_id is None or for_another or named not in ([], ["user_id"]):
+        said = "You may send events for yourself only: leave user_id out, or name your own."
+        raise Forbidden(said, errors=[FieldError(named[0] if named else "user_id", said)])
     return sender.user_id, sender.user_id
 
 

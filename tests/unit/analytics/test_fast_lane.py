@@ -153,6 +153,23 @@ def test_a_type_that_is_new_and_what_accounts_send_for_themselves_is_left_to_fla
     assert [each and each.status for each in answers(app, new)] == [201]
 
 
+def test_null_for_a_user_is_refused_by_either_way(app: Flask, viewer: Api, admin: Api) -> None:
+    viewer.send(an_event())
+    assert answers(app, request_of(viewer, an_event(user_id=None))) == [None]
+    viewer.send(an_event(user_id=None), 403)
+    admin.send(an_event(user_id=None))
+    (taken,) = answers(app, request_of(admin, an_event(user_id=None)))
+    assert taken
+    assert (taken.status, taken.json["user_id"]) == (201, None)
+
+
+def test_an_unknown_name_in_the_query_is_refused_by_either_way(app: Flask, admin: Api) -> None:
+    admin.send(an_event())
+    request = request_of(admin, an_event()).replace(b"/events ", b"/events?x=1 ")
+    assert lane_of(app).takes(request) is False
+    assert admin.call("POST", f"{PATH}?x=1", json=an_event()).status_code == 422
+
+
 @pytest.mark.parametrize(
     "fields",
     [

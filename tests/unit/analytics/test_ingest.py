@@ -200,6 +200,29 @@ def test_a_user_sends_for_oneself_alone(viewer: Api) -> None:
     assert (answer["accepted"], answer["rejected"]) == (1, 2)
 
 
+def test_null_means_nobody_and_is_refused_as_anothers_is(viewer: Api, admin: Api) -> None:
+    refused = viewer.send(an_event(user_id=None), 403)
+    assert refused["errors"][0]["field"] == "user_id"
+    assert viewer.send(an_event(visitor_id=None))["user_id"] == 3
+    answer = viewer.batch([an_event(user_id=None), an_event(), an_event(event_type="user_deleted")])
+    fields = {each["index"]: each["errors"][0]["field"] for each in answer["results"]}
+    assert (answer["accepted"], fields) == (1, {0: "user_id", 2: "event_type"})
+    assert admin.send(an_event(user_id=None))["user_id"] is None
+
+
+def test_a_batch_counts_every_event_once_by_what_became_of_it(
+    admin: Api, users_service: Api
+) -> None:
+    gone = {"event_type": "a", "user_id": 7, "created_at": NOON}
+    users_service.call("DELETE", "/analytics/users/7/events")
+    good = an_event(user_id=5)
+    answer = admin.batch([good, {**gone, "event_id": str(uuid.uuid4())}, good, an_event(user_id=0)])
+    counts = {name: answer[name] for name in ("accepted", "duplicates", "rejected", "erased")}
+    assert counts == {"accepted": 1, "duplicates": 1, "rejected": 1, "erased": 1}
+    statuses = [(each["index"], each["status"]) for each in answer["results"]]
+    assert statuses == [(1, "erased"), (2, "duplicate"), (3, "rejected")]
+
+
 def test_the_users_service_sends_its_own_types_for_anybody(users_service: Api) -> None:
     assert users_service.send(an_event(event_type="user_deleted"))["user_id"] is None
     assert users_service.send(an_event(event_type="user_registered", user_id=9))["user_id"] == 9
