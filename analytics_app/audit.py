@@ -7,11 +7,13 @@ from typing import Any
 
 from flask import g, has_request_context
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, insert, select
 
 from analytics_app.models import AuditEntry
 from chassis.auth import caller
+from chassis.keyset import equal, rows_of
 from chassis.limits import request_address
+from chassis.pagination import Paging
 
 COMMAND = {"actor_kind": "command", "actor_id": None, "address": "command line"}
 
@@ -48,14 +50,7 @@ def origin() -> dict[str, Any]:
     }
 
 
-def entries_before(
-    db: SQLAlchemy, entry_id: int | None, limit: int, **where: str | int | None
-) -> list[AuditEntry]:
-    """Returns up to `limit` entries older than the one given, newest first."""
-    query: Select[tuple[AuditEntry]] = select(AuditEntry).order_by(AuditEntry.id.desc())
-    if entry_id is not None:
-        query = query.where(AuditEntry.id < entry_id)
-    for column, value in where.items():
-        if value is not None:
-            query = query.where(getattr(AuditEntry, column) == value)
-    return list(db.session.scalars(query.limit(limit)))
+def entries(db: SQLAlchemy, query: Paging, **where: str | int | None) -> list[AuditEntry]:
+    """Returns a page's entries with these values, newest first, and one more."""
+    chosen = select(AuditEntry).where(*equal(AuditEntry, **where))
+    return rows_of(db.session, chosen, query, AuditEntry.id)

@@ -22,6 +22,8 @@ from analytics_app.room import need_room
 from chassis.auth import Caller
 from chassis.database import transaction, writing
 from chassis.errors import NotFound
+from chassis.keyset import rows_of
+from chassis.pagination import Paging
 from chassis.schema import rfc3339
 from chassis.telemetry import get_logger
 
@@ -65,12 +67,9 @@ def issue(
         return {**answered(key), "key": text}
 
 
-def listed(db: SQLAlchemy, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
-    """Returns keys in the order they were made, and the id to go on after, if there are more."""
-    chosen = select(ApiKey).where(ApiKey.id > after).order_by(ApiKey.id).limit(limit + 1)
-    found = list(db.session.scalars(chosen))
-    following = found[limit - 1].id if len(found) > limit else None
-    return [answered(key) for key in found[:limit]], following
+def listed(db: SQLAlchemy, query: Paging) -> list[ApiKey]:
+    """Returns a page's keys in the order they were made, and one more."""
+    return rows_of(db.session, select(ApiKey), query, ApiKey.id, oldest_first=True)
 
 
 def revoke(db: SQLAlchemy, key_id: int) -> None:

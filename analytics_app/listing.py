@@ -14,10 +14,8 @@ from analytics_app.erased import unerased
 from analytics_app.models import Event, EventType
 from analytics_app.readers import Snapshot
 from analytics_app.reports import dated
-from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
+from chassis.pagination import Paging
 from chassis.schema import rfc3339
-
-FIELDS = ("id", "event_id", "event_type", "user_id", "metadata", "created_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +29,17 @@ class Filter:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def page(snapshot: Snapshot, wanted: Filter, query: PageQuery) -> dict[str, Any]:
+def page(snapshot: Snapshot, wanted: Filter, query: Paging) -> dict[str, Any]:
     """Returns one page; events that arrive meanwhile neither repeat nor hide another."""
     where = conditions(snapshot, wanted)
-    if query.cursor:
-        after = decode_cursor(query.cursor, datetime, int)
+    if after := query.after():
         where.append(tuple_(Event.created_at, Event.id) < tuple_(*after))
         where.append(Event.created_at <= after[0])  # what an index can begin at
     dialect = dialects.of(snapshot.connection.engine)
     by_index = dialect.NEEDS_A_TYPE and wanted.actor is None
     chosen = newest_by_type(where, query.limit + 1) if by_index else newest(where, query.limit + 1)
     rows = snapshot.connection.execute(chosen).all()
-    shown, more = rows[: query.limit], len(rows) > query.limit
-    items = sparse((answered(row) for row in shown), query.fields, FIELDS)
-    cursor = encode_cursor(shown[-1].created_at, shown[-1].id) if more else None
-    return dated({"items": items, "next_cursor": cursor}, snapshot)
+    return dated(query.page(rows, answered), snapshot)
 
 
 def newest(where: list[ColumnElement[bool]], limit: int) -> Select[Any]:

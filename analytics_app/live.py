@@ -15,8 +15,8 @@ from analytics_app.ranges import Range, next_minute
 from analytics_app.readers import Snapshot
 from analytics_app.reports import dated, points
 from analytics_app.rollups import Rollups
+from analytics_app.schemas.events import EventsQuery
 from analytics_app.spans import Span
-from chassis.pagination import PageQuery
 from chassis.schema import rfc3339
 
 MINUTES = timedelta(minutes=30)
@@ -36,7 +36,7 @@ def live(snapshot: Snapshot, now: datetime, *, with_events: bool) -> dict[str, A
     }
     if with_events:
         newest = listing.page(
-            snapshot, listing.Filter(), PageQuery(limit=NEWEST, cursor=None, fields=None)
+            snapshot, listing.Filter(), EventsQuery.model_validate({"limit": NEWEST})
         )
         answer["events"] = newest["items"]
     return dated(answer, snapshot)

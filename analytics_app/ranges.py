@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from analytics_app.zones import (
@@ -104,9 +105,46 @@ def asked(
         since = moment(start, "start", zone)
     else:
         since = midnight(local_date(nominal, zone) - timedelta(days=usual_days), zone)
-    if since >= until:
-        raise Invalid([FieldError("end", "must be after start")])
+    need_order(since, until)
     return Range(since, until, zone, nominal)
+
+
+def bounds(
+    start: str | None, end: str | None, zone: ZoneInfo
+) -> tuple[datetime | None, datetime | None]:
+    """Returns both ends of a list's range, where given; raises Invalid as for a report's."""
+    return in_order(start, end, partial(moment, zone=zone))
+
+
+def need_order(start: date, end: date) -> None:
+    """Raises Invalid for a range that holds nothing: one that ends where it begins, or before."""
+    if start >= end:
+        raise Invalid([FieldError("end", "must be after start")])
+
+
+Moment = TypeVar("Moment", bound=date)
+
+
+def in_order(
+    start: str | None, end: str | None, read: Callable[[str, str], Moment]
+) -> tuple[Moment | None, Moment | None]:
+    """Returns both ends of a list's range, where given; raises Invalid with all complaints.
+
+    `read` makes a text and its field's name an end, or raises Invalid.
+    """
+    ends: list[Moment | None] = []
+    complaints: list[FieldError] = []
+    for text, field in ((start, "start"), (end, "end")):
+        try:
+            ends.append(read(text, field) if text else None)
+        except Invalid as problem:
+            complaints += problem.errors
+    if complaints:
+        raise Invalid(complaints)
+    since, until = ends
+    if since is not None and until is not None:
+        need_order(since, until)
+    return since, until
 
 
 def previous(current: Range, now: datetime) -> Range:

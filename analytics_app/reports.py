@@ -13,7 +13,7 @@ from analytics_app.readers import Snapshot
 from analytics_app.rollups import Rollups
 from analytics_app.spans import Span
 from chassis.errors import FieldError, Invalid
-from chassis.pagination import sparse
+from chassis.pagination import need_fields
 from chassis.schema import rfc3339
 
 FIGURES = ("total_events", "unique_users", "events_by_type", "other", "events_over_time")
@@ -38,7 +38,7 @@ def summary(
     fields: str | None = None,
 ) -> dict[str, Any]:
     """Returns the figures of a range, and of the one before it over the same elapsed time."""
-    wanted = chosen(fields, FIGURES)
+    wanted = need_fields(fields, FIGURES)
     if "events_over_time" in wanted:
         need_few(span, "day", limits.buckets, "start", " (MAX_BUCKETS)")
     rollups = Rollups(snapshot.connection)
@@ -78,12 +78,6 @@ def others(rest: dict[str, int], unique_users: int | None) -> dict[str, int | No
     return {"types": len(rest), "count": sum(rest.values()), "unique_users": unique_users}
 
 
-def chosen(fields: str | None, known: Sequence[str]) -> Sequence[str]:
-    """Returns the names that were asked for, all if none; raises Invalid for one unknown."""
-    (named,) = sparse([dict.fromkeys(known)], fields, known)
-    return tuple(named)
-
-
 def series(
     snapshot: Snapshot,
     span: Range,
@@ -94,7 +88,7 @@ def series(
     fields: str | None = None,
 ) -> dict[str, Any]:
     """Returns every bucket of a range, of some types or of all."""
-    wanted = chosen(fields, (*POINT, BY_TYPE)) if fields else POINT
+    wanted = POINT if fields is None else need_fields(fields, (*POINT, BY_TYPE))
     need_few(span, interval, limits.buckets, "interval", " (MAX_BUCKETS)")
     rollups = Rollups(snapshot.connection)
     items = points(rollups, span, interval, types, now, wanted, limits.types)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, TypeVar, get_origin
@@ -27,7 +27,7 @@ from chassis.errors import (
     UnsupportedMediaType,
     field_errors,
 )
-from chassis.schema import LARGEST_ID, Query
+from chassis.schema import LARGEST_ID, NoQuery, Query
 from chassis.strict_json import Repeated, refuse_repeated
 from chassis.visibility import visible
 
@@ -49,6 +49,7 @@ class Operation:
     raw: bool
     optional: bool
     etag: bool
+    any_query: bool
     media_types: tuple[str, ...]
     answer_types: tuple[str, ...]
     answer_headers: Mapping[str, str]
@@ -68,6 +69,7 @@ def api(
     answer_types: tuple[str, ...] = ("application/json",),
     answer_headers: Mapping[str, str] = MappingProxyType({}),
     etag: bool = False,
+    any_query: bool = False,
 ) -> Callable[[View], View]:
     """Passes the validated `body`, `query` and `form` to the view, and shapes its answer.
 
@@ -78,6 +80,8 @@ def api(
     documents `body`; without a body, `body_optional` passes the model's defaults. `error_model`
     is how the route's own handlers shape errors, its 422s as 400s. `etag` honours If-None-Match
     by the body's digest, without its `as_of`: that the same was true later is no other answer.
+    A name in the query string that no `query` has is refused, but where foreign programs call
+    and send their own: `any_query`.
     """
     operation = Operation(
         answers=answers,
@@ -89,6 +93,7 @@ def api(
         raw=body_raw,
         optional=body_optional,
         etag=etag,
+        any_query=any_query,
         media_types=media_types,
         answer_types=answer_types,
         answer_headers=answer_headers,
@@ -107,18 +112,39 @@ def api(
 
 
 def given(operation: Operation) -> dict[str, Any]:
-    """Returns what the request gives the view, read and validated."""
+    """Returns what the request gives the view, read and validated; raises all complaints at once.
+
+    A body that can't be read at all is told before anything that it says.
+    """
     values: dict[str, Any] = {}
-    if operation.query:
-        values["query"] = parse_query(operation.query)
-    if operation.form:
-        values["form"] = parse_form(operation.form)
-    if operation.raw:
-        values["raw"] = body_bytes()
-    elif operation.body:
-        absent = operation.optional and not body_bytes()
-        values["body"] = operation.body() if absent else parse_body(operation.body)
+    complaints: list[FieldError] = []
+    for name, read in readers(operation):
+        try:
+            values[name] = read()
+        except Invalid as problem:
+            complaints += problem.errors
+    if complaints:
+        raise Invalid(complaints)
+    if operation.query is None:
+        values.pop("query", None)
     return values
+
+
+def readers(operation: Operation) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yields each part of a request that the route takes, and what reads it."""
+    if operation.query or not operation.any_query:
+        yield "query", lambda: parse_query(operation.query or NoQuery)
+    if operation.form:
+        yield "form", partial(parse_form, operation.form)
+    if operation.raw:
+        yield "raw", body_bytes
+    elif operation.body:
+        yield "body", partial(body_of, operation.body, optional=operation.optional)
+
+
+def body_of(model: type[Body], *, optional: bool) -> Body:
+    """Returns the JSON body as `model`, or the model's defaults where it may be absent and is."""
+    return model() if optional and not body_bytes() else parse_body(model)
 
 
 def parse_body(model: type[Body]) -> Body:
@@ -246,7 +272,7 @@ def gathered(
             complaints.append(FieldError(ascii(name)[1:-1], "must not contain the NUL character"))
         elif is_list(model, name):
             values[name] = given_values
-        elif len(given_values) > 1:
+        elif len(given_values) > 1 and is_known(model, name):
             complaints.append(FieldError(name, "must be given once"))
         else:
             place(model, values, name, given_values[0])
@@ -260,6 +286,11 @@ def place(model: type[BaseModel], values: dict[str, Any], name: str, value: str)
             values.setdefault(target, {})[name.removeprefix(prefix)] = value
             return
     values[name] = value
+
+
+def is_known(model: type[BaseModel], name: str) -> bool:
+    prefixes: dict[str, str] = getattr(model, "prefixed", {})
+    return name in model.model_fields or name.startswith(tuple(prefixes))
 
 
 def is_list(model: type[BaseModel], name: str) -> bool:

@@ -57,6 +57,10 @@ class Query(BaseModel):
     prefixed: ClassVar[dict[str, str]] = {}
 
 
+class NoQuery(Query):
+    """A query string without names: that of a route that takes none."""
+
+
 class FieldProblem(Model):
     """One complaint."""
 

@@ -151,9 +151,9 @@ class UsersClient(ServiceClient):
         self.change("PUT", "/users/me/password", body)
 
     def sessions(self) -> list[Json]:
-        answer: Json = self.get("/users/me/sessions")
-        items: list[Json] = answer["items"]
-        return items
+        """Returns where one is signed in, the latest used first."""
+        items: list[Json] = self.get("/users/me/sessions", {"limit": "500"})["items"]
+        return sorted(items, key=lambda each: each["last_used_at"], reverse=True)
 
     def end_session(self, session_id: str) -> None:
         self.change("DELETE", f"/users/me/sessions/{session_id}")

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from chassis.errors import Unavailable
+from chassis.errors import FieldError, Invalid, Unavailable
 from chassis.pagination import decode_cursor, encode_cursor
 from dashboard_app.clients import Json, analytics, users
 from dashboard_app.names import usernames
 
 PAGE = 25
+BOTH, EACH = "audit of both", "audit"
 
 
 @dataclass
@@ -54,7 +55,7 @@ class TrailPage:
 
 def page(where: dict[str, str], cursor: str | None) -> TrailPage:
     """Returns a page of what matches; raises Invalid for a bad cursor, Unavailable if both fail."""
-    places = decode_cursor(cursor, int, int) if cursor else (0, 0)
+    places = places_in(cursor) if cursor else (0, 0)
     trails = [
         read("users", users().audit, where, places[0]),
         read("analytics", analytics().audit, where, places[1]),
@@ -67,16 +68,26 @@ def page(where: dict[str, str], cursor: str | None) -> TrailPage:
     return TrailPage(items, place_after(trails), missing, known)
 
 
+def places_in(cursor: str) -> tuple[int, ...]:
+    """Returns the ids before which each service's part of a page begins; raises Invalid."""
+    try:
+        return decode_cursor(cursor, BOTH, int, int)
+    except ValueError as error:
+        raise Invalid([FieldError("cursor", str(error))]) from None
+
+
 def place_after(trails: list[Trail]) -> str | None:
     """Returns the cursor of the next page; None if nothing more is known of."""
-    return encode_cursor(*(each.place for each in trails)) if any(t.left for t in trails) else None
+    if not any(each.left for each in trails):
+        return None
+    return encode_cursor(BOTH, *(each.place for each in trails))
 
 
 def read(
     service: str, ask: Callable[[dict[str, str]], Json], where: dict[str, str], before: int
 ) -> Trail:
-    # Both services' lists go by the id of their entries.
-    place = {"cursor": encode_cursor(before)} if before else {}
+    # Both services' lists go by the id of their entries, and have one name.
+    place = {"cursor": encode_cursor(EACH, before)} if before else {}
     try:
         answer = ask({**where, **place, "limit": str(PAGE)})
     except Unavailable:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
+from chassis.keyset import equal, rows_of
+from chassis.pagination import Paging
 from users_app import clock
 from users_app.models import AuditEntry, User, db
 from users_app.origin import Origin
@@ -30,15 +32,10 @@ def record(action: str, account_id: int | None, origin: Origin, **details: Any) 
     )
 
 
-def entries_before(entry_id: int | None, limit: int, **where: str | int | None) -> list[AuditEntry]:
-    """Returns up to `limit` entries older than the one given, newest first."""
-    query: Select[tuple[AuditEntry]] = select(AuditEntry).order_by(AuditEntry.id.desc())
-    if entry_id is not None:
-        query = query.where(AuditEntry.id < entry_id)
-    for column, value in where.items():
-        if value is not None:
-            query = query.where(getattr(AuditEntry, column) == value)
-    return list(db.session.scalars(query.limit(limit)))
+def entries(query: Paging, **where: str | int | None) -> list[AuditEntry]:
+    """Returns a page's entries with these values, newest first, and one more."""
+    chosen = select(AuditEntry).where(*equal(AuditEntry, **where))
+    return rows_of(db.session, chosen, query, AuditEntry.id)
 
 
 def entries_about(account_id: int) -> Iterable[AuditEntry]:

@@ -10,6 +10,8 @@ from sqlalchemy import select
 
 from chassis.database import transaction
 from chassis.errors import FieldError, Invalid, NotFound
+from chassis.keyset import rows_of
+from chassis.pagination import Paging
 from users_app import audit, clock, names
 from users_app.keys import base64url
 from users_app.mails import put_mail
@@ -79,12 +81,9 @@ def mark_used(found: Invite, user_id: int) -> None:
     found.email = None
 
 
-def invites_before(invite_id: int | None, limit: int) -> list[Invite]:
-    """Returns up to `limit` invites older than the one given, newest first."""
-    query = select(Invite).order_by(Invite.id.desc())
-    if invite_id is not None:
-        query = query.where(Invite.id < invite_id)
-    return list(db.session.scalars(query.limit(limit)))
+def invites(query: Paging) -> list[Invite]:
+    """Returns a page's invites, newest first, and one more."""
+    return rows_of(db.session, select(Invite), query, Invite.id)
 
 
 def withdraw(invite_id: int, origin: Origin) -> None:

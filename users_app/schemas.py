@@ -175,15 +175,18 @@ class SessionAnswer(Model):
     current: bool
 
 
-class SessionList(Model):
-    """All living sessions, the latest used first."""
+class SessionQuery(PageQuery):
+    """Which of one's living sessions to list."""
 
-    items: list[SessionAnswer]
-    next_cursor: None = None
+    listed = "sessions"
+    item = SessionAnswer
 
 
 class AccountQuery(PageQuery):
     """Which accounts to list; `q` is looked for in email, username and full name."""
+
+    listed = "accounts"
+    item = Account
 
     id: list[Id] = Field([], max_length=100)
     q: str | None = Field(None, max_length=200)
@@ -191,16 +194,8 @@ class AccountQuery(PageQuery):
     is_active: bool | None = None
 
 
-class AuditQuery(PageQuery):
-    """Which entries to list."""
-
-    action: str | None = Field(None, max_length=40)
-    actor_id: Id | None = None
-    account_id: Id | None = None
-
-
 class Page(Model):
-    """Part of a list; `next_cursor` leads on, and is null at the end."""
+    """Part of a list, or the fields of it that were asked for; the last has no `next_cursor`."""
 
     items: list[dict[str, Any]]
     next_cursor: str | None
@@ -227,6 +222,13 @@ class InviteAnswer(Model):
     used_by: int | None
 
     model_config = ConfigDict(from_attributes=True)
+
+
+class InviteQuery(PageQuery):
+    """Which invites to list."""
+
+    listed = "invites"
+    item = InviteAnswer
 
 
 class NewInvite(InviteAnswer):
@@ -275,3 +277,14 @@ class AuditAnswer(Model):
     user_agent: str | None
     request_id: str | None
     details: dict[str, Any]
+
+
+class AuditQuery(PageQuery):
+    """Which entries to list."""
+
+    listed = "audit"
+    item = AuditAnswer
+
+    action: str | None = Field(None, max_length=40)
+    actor_id: Id | None = None
+    account_id: Id | None = None

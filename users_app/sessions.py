@@ -18,6 +18,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, select
 
 from chassis.database import transaction
+from chassis.keyset import rows_of
+from chassis.pagination import Paging
 from chassis.schema import LARGEST_ID
 from chassis.telemetry import tell
 from users_app import audit, clock, revocations
@@ -165,6 +167,15 @@ def sessions_of(user_id: int) -> list[Session]:
     """Returns the account's living sessions, the latest used first."""
     query = select(Session).where(Session.user_id == user_id, *living())
     return list(db.session.scalars(query.order_by(Session.last_used_at.desc(), Session.id)))
+
+
+def page_of(user_id: int, query: Paging) -> list[Session]:
+    """Returns a page's rows of the account's living sessions, and one more.
+
+    By the sign-in: the order of use changes between two pages.
+    """
+    chosen = select(Session).where(Session.user_id == user_id, *living())
+    return rows_of(db.session, chosen, query, Session.id)
 
 
 def end_session(user_id: int, session_id: int) -> bool:

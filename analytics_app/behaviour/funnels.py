@@ -12,14 +12,13 @@ from analytics_app.behaviour.frames import Window
 from analytics_app.behaviour.funnel import Attempts, Step
 from analytics_app.behaviour.packing import Array
 from analytics_app.behaviour.source import Source
-from analytics_app.schemas.behaviour import DroppedIn, FunnelIn, ValueIn, Wanted
-from analytics_app.zones import moment_at
+from analytics_app.schemas.behaviour import DroppedIn, FunnelIn, FunnelSteps, ValueIn, Wanted
+from analytics_app.zones import microseconds, moment_at
 from chassis.errors import FieldError, Invalid
-from chassis.pagination import decode_cursor, encode_cursor
 from chassis.schema import rfc3339
 
 
-def steps_of(body: FunnelIn) -> list[Step]:
+def steps_of(body: FunnelSteps) -> list[Step]:
     return [
         Step(step.event_type, {key: texts_of(wanted) for key, wanted in step.metadata.items()})
         for step in body.steps
@@ -53,36 +52,28 @@ def dropped(source: Source, body: DroppedIn, window: Window, seconds: int) -> di
     found = funnel.attempts(source, steps_of(body), window, seconds * 1_000_000)
     everybody = funnel.dropped_at(found, body.step - 1)
     users = everybody[found.actors[everybody] > 0]
-    page = after(found, users, body)
-    more = len(page) > body.page_size
-    items = [dropped_user(found, n, body.step) for n in page[: body.page_size]]
-    last = page[body.page_size - 1] if more else None
+    rows = after(found, users, body).tolist()
     return {
         "step": body.step,
         "users": len(everybody),
         "visitors": len(everybody) - len(users),
-        "items": items,
-        "next_cursor": None if last is None else encode_cursor(*place(found, last, body.step)),
+        **body.page(rows, lambda n: dropped_user(found, n, body.step)),
     }
 
 
 def after(found: Attempts, users: Array, body: DroppedIn) -> Array:
     """Returns the users from the cursor on, one more than fit on the page."""
-    if body.cursor:
-        time, actor = decode_cursor(body.cursor, int, int)
+    if place := body.after():
+        time, actor = microseconds(place[0]), place[1]
         times, actors = found.times[body.step - 2][users], found.actors[users]
         users = users[(times < time) | ((times == time) & (actors > actor))]
-    return users[: body.page_size + 1]
-
-
-def place(found: Attempts, position: int, step: int) -> tuple[int, int]:
-    return int(found.times[step - 2][position]), int(found.actors[position])
+    return users[: body.limit + 1]
 
 
 def dropped_user(found: Attempts, position: int, step: int) -> dict[str, Any]:
-    time, actor = place(found, position, step)
+    time = found.times[step - 2][position]
     return {
-        "user_id": actor,
+        "user_id": int(found.actors[position]),
         "started_at": rfc3339(moment_at(found.times[0][position])),
         "last_step_at": rfc3339(moment_at(time)),
     }

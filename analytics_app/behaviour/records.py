@@ -7,15 +7,17 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Select, literal, select, tuple_
+from sqlalchemy import select
 
 from analytics_app.behaviour.models import Annotation, SavedReport
+from analytics_app.ranges import in_order
 from analytics_app.room import need_room
 from analytics_app.schemas.behaviour import AnnotationIn, AnnotationsQuery, SavedReportIn
 from chassis.auth import Caller
 from chassis.database import transaction
 from chassis.errors import FieldError, Forbidden, Invalid, NotFound
-from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
+from chassis.keyset import rows_of
+from chassis.pagination import Paging
 from chassis.schema import rfc3339
 
 SAVED_FIELDS = ("id", "name", "report", "query", "created_by", "created_at")
@@ -64,13 +66,10 @@ def day_of(text: str, field: str) -> date:
         raise Invalid([FieldError(field, "must be a date such as 2026-01-31")]) from None
 
 
-def saved_reports(db: SQLAlchemy, query: PageQuery) -> dict[str, Any]:
+def saved_reports(db: SQLAlchemy, query: Paging) -> dict[str, Any]:
     """Returns a page of saved reports, the newest first."""
-    chosen = select(SavedReport).order_by(SavedReport.id.desc())
-    if query.cursor:
-        (last,) = decode_cursor(query.cursor, int)
-        chosen = chosen.where(SavedReport.id < last)
-    return page(db, chosen, query, SAVED_FIELDS, ("id",))
+    rows = rows_of(db.session, select(SavedReport), query, SavedReport.id)
+    return query.page(rows, lambda row: answered(row, SAVED_FIELDS))
 
 
 def saved_report(db: SQLAlchemy, report_id: int) -> dict[str, Any]:
@@ -83,30 +82,14 @@ def saved_report(db: SQLAlchemy, report_id: int) -> dict[str, Any]:
 
 def notes(db: SQLAlchemy, query: AnnotationsQuery) -> dict[str, Any]:
     """Returns a page of notes on the days `[start, end)`, the latest day first."""
-    chosen = select(Annotation).order_by(Annotation.day.desc(), Annotation.id.desc())
-    if query.start:
-        chosen = chosen.where(Annotation.day >= day_of(query.start, "start"))
-    if query.end:
-        chosen = chosen.where(Annotation.day < day_of(query.end, "end"))
-    if query.cursor:
-        day, last = decode_cursor(query.cursor, str, int)
-        place = tuple_(Annotation.day, Annotation.id)
-        chosen = chosen.where(place < tuple_(literal(day_of(day, "cursor")), literal(last)))
-    return page(db, chosen, query, NOTE_FIELDS, ("day", "id"))
-
-
-def page(
-    db: SQLAlchemy,
-    chosen: Select[Any],
-    query: PageQuery,
-    fields: Sequence[str],
-    place: Sequence[str],
-) -> dict[str, Any]:
-    rows = db.session.scalars(chosen.limit(query.limit + 1)).all()
-    items = [answered(row, fields) for row in rows[: query.limit]]
-    more = len(rows) > query.limit
-    cursor = encode_cursor(*(items[-1][name] for name in place)) if more else None
-    return {"items": sparse(items, query.fields, fields), "next_cursor": cursor}
+    start, end = in_order(query.start, query.end, day_of)
+    chosen = select(Annotation)
+    if start:
+        chosen = chosen.where(Annotation.day >= start)
+    if end:
+        chosen = chosen.where(Annotation.day < end)
+    rows = rows_of(db.session, chosen, query, Annotation.day, Annotation.id)
+    return query.page(rows, lambda row: answered(row, NOTE_FIELDS))
 
 
 def remove(

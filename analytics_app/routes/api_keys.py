@@ -13,7 +13,6 @@ from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import caller, requires
 from chassis.errors import Conflict
-from chassis.pagination import decode_cursor, encode_cursor
 
 routes = Blueprint("api_keys", __name__, url_prefix="/analytics/api-keys")
 
@@ -35,9 +34,7 @@ def issue_key(body: KeyIn) -> dict[str, Any]:
 @api(query=KeysQuery, answers={200: KeyPage})
 def list_keys(query: KeysQuery) -> dict[str, Any]:
     """List the API keys, in the order they were made."""
-    (after,) = decode_cursor(query.cursor, int) if query.cursor else (0,)
-    items, following = keys.listed(db, after, query.limit)
-    return {"items": items, "next_cursor": encode_cursor(following) if following else None}
+    return query.page(keys.listed(db, query), keys.answered)
 
 
 @routes.delete("/<id:key_id>")

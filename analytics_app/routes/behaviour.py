@@ -29,6 +29,7 @@ from analytics_app.schemas.behaviour import (
     DroppedIn,
     Funnel,
     FunnelIn,
+    FunnelSteps,
     Paths,
     PathsQuery,
     Properties,
@@ -78,7 +79,7 @@ def report(
     return found
 
 
-def range_in(body: FunnelIn) -> Range:
+def range_in(body: FunnelSteps) -> Range:
     """Returns the range that a body asks for, as queries do."""
     asked = RangeQuery(start=body.start, end=body.end, tz=body.tz)
     return range_of(asked, datetime.now(UTC))

@@ -18,12 +18,12 @@ from analytics_app.schemas.behaviour import (
     SavedReportIn,
     SavedReportOut,
     SavedReports,
+    SavedReportsQuery,
 )
 from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import caller, requires, signed_in
 from chassis.errors import Conflict, Forbidden
-from chassis.pagination import PageQuery
 
 routes = Blueprint("behaviour_records", __name__, url_prefix="/analytics")
 
@@ -41,8 +41,8 @@ def save_report(body: SavedReportIn) -> dict[str, Any]:
 
 @routes.get("/saved-reports")
 @requires(*READERS)
-@api(query=PageQuery, answers={200: SavedReports}, etag=True)
-def list_saved_reports(query: PageQuery) -> dict[str, Any]:
+@api(query=SavedReportsQuery, answers={200: SavedReports}, etag=True)
+def list_saved_reports(query: SavedReportsQuery) -> dict[str, Any]:
     """List the saved reports, the newest first."""
     return records.saved_reports(db, query)
 

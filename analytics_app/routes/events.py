@@ -12,7 +12,7 @@ from analytics_app.batches import parsed_batch
 from analytics_app.ingest import Fate
 from analytics_app.intake import Sender
 from analytics_app.listing import Filter
-from analytics_app.ranges import moment, zone_of
+from analytics_app.ranges import bounds, moment, zone_of
 from analytics_app.schemas.events import (
     MAX_USER_ID,
     BatchIn,
@@ -29,7 +29,7 @@ from analytics_app.services import services
 from chassis.api import api
 from chassis.auth import caller, requires
 from chassis.errors import FieldError, Forbidden, Invalid, TooLarge, UnsupportedMediaType
-from chassis.pagination import PageQuery
+from chassis.pagination import Paging
 
 LARGEST_EVENT = 64 * 1024
 NDJSON = "application/x-ndjson"
@@ -161,11 +161,10 @@ def account_id(user_id: int) -> int:
 
 def filter_of(query: UserEventsQuery, actor: int | None, metadata: dict[str, str]) -> Filter:
     zone = zone_of(query.tz, services().settings.reporting_timezone)
-    start = moment(query.start, "start", zone) if query.start else None
-    end = moment(query.end, "end", zone) if query.end else None
+    start, end = bounds(query.start, query.end, zone)
     return Filter(start, end, query.event_type, actor, metadata)
 
 
-def page(query: PageQuery, wanted: Filter) -> dict[str, Any]:
+def page(query: Paging, wanted: Filter) -> dict[str, Any]:
     with services().readers.snapshot(services().deadline()) as snapshot:
         return listing.page(snapshot, wanted, query)

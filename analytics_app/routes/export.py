@@ -10,7 +10,7 @@ from flask import Blueprint, Response, stream_with_context
 from analytics_app import audit, export
 from analytics_app.listing import Filter
 from analytics_app.models import db
-from analytics_app.ranges import moment, zone_of
+from analytics_app.ranges import bounds, zone_of
 from analytics_app.schemas.export import ExportQuery
 from analytics_app.services import services
 from chassis.api import api
@@ -38,8 +38,7 @@ def export_events(query: ExportQuery) -> Response:
     reports keep their connections.
     """
     zone = zone_of(query.tz, services().settings.reporting_timezone)
-    start = moment(query.start, "start", zone) if query.start else None
-    end = moment(query.end, "end", zone) if query.end else None
+    start, end = bounds(query.start, query.end, zone)
     headers: dict[str, str] = {}
     wanted = Filter(start, end, query.event_type, query.user_id)
     lines = stream(wanted, query.format, headers)

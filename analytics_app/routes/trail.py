@@ -11,7 +11,6 @@ from analytics_app.models import AuditEntry, db
 from analytics_app.schemas.audit import AuditEntryOut, AuditPage, AuditQuery
 from chassis.api import api
 from chassis.auth import requires
-from chassis.pagination import decode_cursor, encode_cursor, sparse
 
 FIELDS = tuple(AuditEntryOut.model_fields)
 
@@ -23,13 +22,7 @@ routes = Blueprint("trail", __name__, url_prefix="/analytics")
 @api(query=AuditQuery, answers={200: AuditPage})
 def list_entries(query: AuditQuery) -> dict[str, Any]:
     """Read who made or deleted keys, exported or erased, newest first."""
-    (before,) = decode_cursor(query.cursor, int) if query.cursor else (None,)
-    found = audit.entries_before(db, before, query.limit + 1, **conditions(query))
-    rows, more = found[: query.limit], len(found) > query.limit
-    return {
-        "items": sparse(map(shown, rows), query.fields, FIELDS),
-        "next_cursor": encode_cursor(rows[-1].id) if more else None,
-    }
+    return query.page(audit.entries(db, query, **conditions(query)), shown)
 
 
 def conditions(query: AuditQuery) -> dict[str, str | int | None]:

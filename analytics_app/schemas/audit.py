@@ -12,15 +12,6 @@ from chassis.schema import Id, Model, Timestamp
 ActorKind = Literal["user", "key", "service", "command"]
 
 
-class AuditQuery(PageQuery):
-    """Which entries to list."""
-
-    action: str | None = Field(None, max_length=40)
-    actor_kind: ActorKind | None = None
-    actor_id: Id | None = Field(None, description="an account's id; with actor_kind=key, a key's")
-    account_id: Id | None = None
-
-
 class AuditEntryOut(Model):
     """Who did what, when and from where; `account_id` is the account concerned."""
 
@@ -33,6 +24,18 @@ class AuditEntryOut(Model):
     address: str
     request_id: str | None
     details: dict[str, Any]
+
+
+class AuditQuery(PageQuery):
+    """Which entries to list."""
+
+    listed = "audit"
+    item = AuditEntryOut
+
+    action: str | None = Field(None, max_length=40)
+    actor_kind: ActorKind | None = None
+    actor_id: Id | None = Field(None, description="an account's id; with actor_kind=key, a key's")
+    account_id: Id | None = None
 
 
 class AuditPage(Model):

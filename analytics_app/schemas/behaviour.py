@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from analytics_app.schemas.events import EventType
 from analytics_app.schemas.reports import END, RangeQuery
-from chassis.pagination import PageQuery
+from chassis.pagination import PageQuery, Paging
 from chassis.schema import SINGLE_LINE, Model, Name, Timestamp
 from chassis.visibility import OnlyFor
 
@@ -36,7 +37,7 @@ class FunnelStep(Model):
     metadata: dict[Key, Wanted] = Field({}, max_length=10, description="for analysts")
 
 
-class FunnelIn(Model):
+class FunnelSteps(Model):
     """2 to 8 steps in order, all within `window` of the first.
 
     Conditions on properties, and a breakdown, are for analysts.
@@ -48,15 +49,12 @@ class FunnelIn(Model):
     end: str | None = Field(None, max_length=64, description=END)
     tz: str | None = Field(None, max_length=64, description="an IANA time zone")
     breakdown: Key | None = Field(None, description="a key of the first step's metadata")
+
+
+class FunnelIn(FunnelSteps):
+    """A funnel to follow people through."""
+
     limit: int = Field(5, ge=1, le=25, description="how many values; the rest is one")
-
-
-class DroppedIn(FunnelIn):
-    """A funnel, and the number of the step that people did not reach from the one before."""
-
-    step: int = Field(ge=2, le=8)
-    page_size: int = Field(50, ge=1, le=500)
-    cursor: str | None = Field(None, max_length=1024)
 
 
 class FunnelStepOut(Model):
@@ -104,13 +102,31 @@ class DroppedUser(Model):
     last_step_at: Timestamp
 
 
+class DroppedIn(Paging, FunnelSteps):
+    """A funnel, and the number of the step that people did not reach from the one before."""
+
+    listed = "dropped"
+    item = DroppedUser
+    place = {"last_step_at": datetime, "user_id": int}
+
+    step: int = Field(ge=2, le=8)
+
+
+class SparseDroppedUser(Model):
+    """Someone who stopped before the step, or the fields of them that were asked for."""
+
+    user_id: int | None = None
+    started_at: Timestamp | None = None
+    last_step_at: Timestamp | None = None
+
+
 class Dropped(Answer):
     """Who stopped before a step, the latest first; visitors have no id: they are counted."""
 
     step: int
     users: int
     visitors: int
-    items: list[DroppedUser]
+    items: list[SparseDroppedUser]
     next_cursor: str | None
 
 
@@ -302,6 +318,13 @@ class SparseSavedReport(Model):
     created_at: Timestamp | None = None
 
 
+class SavedReportsQuery(PageQuery):
+    """Which saved reports to list."""
+
+    listed = "saved reports"
+    item = SavedReportOut
+
+
 class SavedReports(Model):
     """Saved reports, the newest first."""
 
@@ -340,6 +363,10 @@ class SparseAnnotation(Model):
 
 class AnnotationsQuery(PageQuery):
     """Notes on the days from `start` on, up to before `end`."""
+
+    listed = "annotations"
+    item = AnnotationOut
+    place = {"day": date, "id": int}
 
     start: str | None = Field(None, max_length=10, description="a date")
     end: str | None = Field(None, max_length=10, description="a date, exclusive")

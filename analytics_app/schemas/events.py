@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any, Literal, Required
 
 from pydantic import ConfigDict, Field, RootModel, StringConstraints, with_config
 from typing_extensions import TypedDict
 
 from chassis.pagination import PageQuery
-from chassis.schema import FieldProblem, Model, Query, Timestamp
+from chassis.schema import FieldProblem, Model, Timestamp
 
 EventType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 MAX_USER_ID = 2**62 - 1  # above it are the numbers of people who are no accounts
@@ -101,7 +102,15 @@ class EventPage(Model):
     as_of: Timestamp | None = None
 
 
-class UserEventsQuery(PageQuery):
+class EventListQuery(PageQuery):
+    """A page of events."""
+
+    listed = "events"
+    item = EventOut
+    place = {"created_at": datetime, "id": int}
+
+
+class UserEventsQuery(EventListQuery):
     """A page of one user's events."""
 
     event_type: list[EventType] = []
@@ -119,14 +128,10 @@ class EventsQuery(UserEventsQuery):
     metadata: dict[str, str] = {}
 
 
-class DateRangeQuery(PageQuery):
+class DateRangeQuery(EventListQuery):
     """A page of the events of some whole days."""
 
     start_date: str = Field(max_length=64, description="the first day")
     end_date: str = Field(max_length=64, description="the last day, included")
     tz: str | None = Field(None, max_length=64, description="an IANA time zone")
     event_type: list[EventType] = []
-
-
-class Empty(Query):
-    """A query string without names."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from chassis.schema import Model, Name, Query, Timestamp
+from chassis.pagination import PageQuery
+from chassis.schema import Model, Name, Timestamp
 
 Scope = Literal["events:write", "events:read", "reports:read"]
 
@@ -39,14 +40,14 @@ class NewKey(KeyOut):
 
 
 class KeyPage(Model):
-    """One page of keys."""
+    """One page of keys, or of the fields of them that were asked for."""
 
-    items: list[KeyOut]
+    items: list[dict[str, Any]]
     next_cursor: str | None
 
 
-class KeysQuery(Query):
-    """How many keys, from where."""
+class KeysQuery(PageQuery):
+    """Which keys to list."""
 
-    limit: int = Field(50, ge=1, le=500)
-    cursor: str | None = Field(None, max_length=1024)
+    listed = "keys"
+    item = KeyOut

@@ -91,7 +91,7 @@ def stopped(body: Json, steps: int) -> Json | None:
     number = text("stopped")
     if not (caller().may("events:read") and number in map(str, range(2, steps + 1))):
         return None
-    return analytics().funnel_dropped({**body, "step": int(number), "page_size": 100})
+    return analytics().funnel_dropped({**body, "step": int(number), "limit": 100})
 
 
 @routes.get("/funnels.csv")

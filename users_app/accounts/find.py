@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from chassis.errors import Conflict, FieldError, NotFound
+from chassis.keyset import equal, rows_of
+from chassis.pagination import Paging
 from users_app import names
 from users_app.models import User, db
 
@@ -36,31 +38,26 @@ def locked_by_email(email: str) -> User | None:
     return db.session.scalar(query.execution_options(populate_existing=True))
 
 
-def accounts_before(
-    user_id: int | None,
-    limit: int,
+def accounts(
+    query: Paging,
     *,
     ids: Sequence[int] = (),
     q: str | None = None,
     role: str | None = None,
     is_active: bool | None = None,
 ) -> list[User]:
-    """Returns up to `limit` accounts older than the one given, newest first.
+    """Returns a page's accounts, newest first, and one more.
 
     `q` is looked for, in any case, in email, username and full name; `ids` leaves out others.
     """
-    query = select(User).order_by(User.id.desc())
-    if user_id is not None:
-        query = query.where(User.id < user_id)
+    chosen = select(User).where(*equal(User, role=role))
     if ids:
-        query = query.where(User.id.in_(ids))
+        chosen = chosen.where(User.id.in_(ids))
     if q:
-        query = query.where(User.search_text.contains(names.key(q), autoescape=True))
-    if role is not None:
-        query = query.where(User.role == role)
+        chosen = chosen.where(User.search_text.contains(names.key(q), autoescape=True))
     if is_active is not None:
-        query = query.where(User.is_active.is_(is_active))
-    return list(db.session.scalars(query.limit(limit)))
+        chosen = chosen.where(User.is_active.is_(is_active))
+    return rows_of(db.session, chosen, query, User.id)
 
 
 def refuse_taken(email: str | None, username: str | None, *, but: int | None = None) -> None:

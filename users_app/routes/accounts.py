@@ -12,13 +12,12 @@ from flask.typing import ResponseReturnValue
 from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
 from chassis.errors import Conflict, FieldError, Forbidden
-from chassis.pagination import decode_cursor
 from users_app import schemas
 from users_app.accounts import change, find
 from users_app.accounts import register as registration
 from users_app.models import User
 from users_app.origin import origin
-from users_app.routes.shapes import page
+from users_app.routes.shapes import plain
 
 routes = Blueprint("accounts", __name__)
 MANAGE = "accounts:manage"
@@ -56,12 +55,10 @@ def register(body: schemas.Registration) -> tuple[schemas.Account, int]:
 @routes.get("/users")
 @api(query=schemas.AccountQuery, answers={200: schemas.Page})
 @requires(MANAGE)
-def accounts(query: schemas.AccountQuery) -> schemas.Page:
+def accounts(query: schemas.AccountQuery) -> dict[str, Any]:
     """List and search accounts, newest first."""
-    before = decode_cursor(query.cursor, int)[0] if query.cursor else None
     where = query.model_dump(include={"q", "role", "is_active"})
-    found = find.accounts_before(before, query.limit + 1, ids=query.id, **where)
-    return page(found, query, shown)
+    return query.page(find.accounts(query, ids=query.id, **where), plain(shown))
 
 
 @routes.get("/users/<id:user_id>")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint
 
 from chassis.api import api
 from chassis.auth import requires
-from chassis.pagination import decode_cursor
 from users_app import audit, schemas
 from users_app.models import AuditEntry
-from users_app.routes.shapes import page
+from users_app.routes.shapes import plain
 
 routes = Blueprint("audit", __name__)
 
@@ -17,13 +18,12 @@ routes = Blueprint("audit", __name__)
 @routes.get("/audit")
 @api(query=schemas.AuditQuery, answers={200: schemas.Page})
 @requires("accounts:manage")
-def entries(query: schemas.AuditQuery) -> schemas.Page:
+def entries(query: schemas.AuditQuery) -> dict[str, Any]:
     """Read who did what to which account, sign-ins too, newest first."""
-    before = decode_cursor(query.cursor, int)[0] if query.cursor else None
     where = {"action": query.action, "actor_id": query.actor_id, "account_id": query.account_id}
-    found = audit.entries_before(before, query.limit + 1, **where)
+    found = audit.entries(query, **where)
     usernames = audit.usernames(found)
-    return page(found, query, lambda entry: shown(entry, usernames))
+    return query.page(found, plain(lambda entry: shown(entry, usernames)))
 
 
 def shown(entry: AuditEntry, usernames: dict[int, str]) -> schemas.AuditAnswer:

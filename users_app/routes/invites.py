@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from chassis.api import api
 from chassis.auth import requires
-from chassis.pagination import PageQuery, decode_cursor
 from users_app import invites, schemas
 from users_app.origin import origin
-from users_app.routes.shapes import page
+from users_app.routes.shapes import plain
 
 routes = Blueprint("invites", __name__, url_prefix="/invites")
 MANAGE = "accounts:manage"
@@ -26,13 +27,11 @@ def invite(body: schemas.InviteRequest) -> tuple[schemas.NewInvite, int]:
 
 
 @routes.get("")
-@api(query=PageQuery, answers={200: schemas.Page})
+@api(query=schemas.InviteQuery, answers={200: schemas.Page})
 @requires(MANAGE)
-def all_invites(query: PageQuery) -> schemas.Page:
+def all_invites(query: schemas.InviteQuery) -> dict[str, Any]:
     """List invites, newest first; used and expired ones too."""
-    before = decode_cursor(query.cursor, int)[0] if query.cursor else None
-    found = invites.invites_before(before, query.limit + 1)
-    return page(found, query, schemas.InviteAnswer.model_validate)
+    return query.page(invites.invites(query), plain(schemas.InviteAnswer.model_validate))
 
 
 @routes.delete("/<id:invite_id>")

@@ -19,6 +19,7 @@ from users_app.export import export
 from users_app.models import Session, db
 from users_app.origin import origin
 from users_app.routes.accounts import changed, shown
+from users_app.routes.shapes import plain
 
 routes = Blueprint("me", __name__, url_prefix="/users/me")
 
@@ -95,12 +96,11 @@ def export_me() -> Response:
 
 
 @routes.get("/sessions")
-@api(answers={200: schemas.SessionList})
+@api(query=schemas.SessionQuery, answers={200: schemas.Page})
 @signed_in
-def my_sessions() -> schemas.SessionList:
-    """List where one is signed in."""
-    found = sessions.sessions_of(my_id())
-    return schemas.SessionList(items=[shown_session(each) for each in found])
+def my_sessions(query: schemas.SessionQuery) -> dict[str, Any]:
+    """List where one is signed in, the latest sign-in first."""
+    return query.page(sessions.page_of(my_id(), query), plain(shown_session))
 
 
 @routes.delete("/sessions/<id:session_id>")

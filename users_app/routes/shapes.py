@@ -1,23 +1,15 @@
-"""How lists are answered."""
+"""How the items of lists are answered."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-from chassis.pagination import PageQuery, encode_cursor, sparse
 from chassis.schema import Model
-from users_app import schemas
+
+Row = TypeVar("Row")
 
 
-def page(found: list[Any], query: PageQuery, show: Callable[[Any], Model]) -> schemas.Page:
-    """Returns one page of rows with an `id`, of which one more than the limit was read."""
-    rows = found[: query.limit]
-    more = len(found) > query.limit
-    shown = [show(row) for row in rows]
-    items = [each.model_dump(mode="json") for each in shown]
-    names = list(items[0]) if items else []
-    return schemas.Page(
-        items=sparse(items, query.fields, names) if items else [],
-        next_cursor=encode_cursor(rows[-1].id) if more else None,
-    )
+def plain(show: Callable[[Row], Model]) -> Callable[[Row], dict[str, Any]]:
+    """Returns what answers a row as the JSON of the model that `show` makes of it."""
+    return lambda row: show(row).model_dump(mode="json")

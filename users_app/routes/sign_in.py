@@ -55,7 +55,12 @@ def logout(body: schemas.SignOut) -> ResponseReturnValue:
 
 
 @token_routes.post("/token")
-@api(form=schemas.TokenForm, answers={200: schemas.TokenAnswer}, error_model=schemas.TokenRefusal)
+@api(
+    form=schemas.TokenForm,
+    answers={200: schemas.TokenAnswer},
+    error_model=schemas.TokenRefusal,
+    any_query=True,
+)
 @public
 def token(form: schemas.TokenForm) -> Response:
     """Get tokens by password or by refresh token (RFC 6749).

@@ -18,7 +18,7 @@ routes = Blueprint("keys", __name__)
 
 
 @routes.get("/.well-known/jwks.json")
-@api(answers={200: dict[str, Any]})
+@api(answers={200: dict[str, Any]}, any_query=True)
 @public
 def jwks() -> Response:
     """Read the public keys that access tokens are checked with, by `kid`."""
@@ -28,7 +28,7 @@ def jwks() -> Response:
 
 
 @routes.get("/.well-known/revoked")
-@api(answers={200: schemas.RevokedSessions}, etag=True)
+@api(answers={200: schemas.RevokedSessions}, etag=True, any_query=True)
 @public
 def revoked() -> Response:
     """Read which sessions' access tokens no longer hold.

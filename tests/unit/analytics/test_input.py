@@ -24,7 +24,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/annotations": {"day": "2026-05-01", "text": "x"},
     "/saved-reports": {"name": "x", "report": "paths", "query": "levels=2"},
     "/funnel": FUNNEL,
-    "/funnel/dropped": {**FUNNEL, "step": 2, "page_size": 5, "cursor": None},
+    "/funnel/dropped": {**FUNNEL, "step": 2, "limit": 5, "cursor": None},
 }
 QUERIES: dict[str, list[str]] = {
     "/events": ["event_type", "user_id", "start", "end", "tz", "limit", "cursor", "fields",

@@ -76,7 +76,7 @@ def funnels_agree(api: Api, events: list[Happening], asked: dict[str, str]) -> N
 def dropped_agree(
     api: Api, events: list[Happening], steps: list[Step], window: timedelta, asked: dict[str, str]
 ) -> None:
-    body = {**body_of(steps, window, asked), "step": 2, "page_size": 2}
+    body = {**body_of(steps, window, asked), "step": 2, "limit": 2}
     expected = reference.dropped(events, steps, window, 2)
     listed: list[int] = []
     cursor = None

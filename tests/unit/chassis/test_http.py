@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any, ClassVar
 
@@ -10,6 +11,7 @@ import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
 from openapi_spec_validator import validate
+from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from chassis import assemble, limits, openapi
@@ -17,9 +19,9 @@ from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
 from chassis.client_address import forwarded_headers
 from chassis.config import Settings
-from chassis.errors import Unauthenticated, Unavailable
-from chassis.pagination import PageQuery, decode_cursor, encode_cursor, sparse
-from chassis.schema import Id, Model, Query
+from chassis.errors import Unauthenticated, Unavailable, field_errors
+from chassis.pagination import PageQuery, decode_cursor, encode_cursor
+from chassis.schema import Id, Model, Query, Timestamp, rfc3339
 from chassis.visibility import OnlyFor
 
 
@@ -174,6 +176,12 @@ def register_answers(app: Flask) -> None:
         lists = {"items": [figure, figure], "best": figure, "worst": None, "days": [1, 2]}
         return {**lists, "by_name": {"total": figure}, "mean": 1.5}
 
+    @app.get("/known")
+    @public
+    @api(answers={200: dict[str, Any]}, any_query=True)
+    def known() -> dict[str, Any]:
+        return {}
+
     @app.post("/later")
     @public
     @api(answers={202: None})
@@ -318,6 +326,39 @@ def test_a_body_of_the_limit_is_read_and_one_byte_more_is_not(chunked: bool) -> 
         if chunked:
             sent["environ_overrides"] = {"wsgi.input_terminated": True}
         assert client.post("/things", content_type="application/json", **sent).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "complaints"),
+    [
+        ("/things/1", "nonsense=1&limit=x&limit=y", {"nonsense", "limit"}),
+        ("/things/1", "x=1&x=2&limit=1&limit=2", {"x", "limit"}),
+        ("/report", "nonsense=1", {"nonsense"}),
+        ("/report", "limit", {"limit"}),
+        ("/streams", "x=", {"x"}),
+    ],
+)
+def test_a_name_that_no_query_knows_is_refused_and_named(
+    client: FlaskClient, path: str, query: str, complaints: set[str]
+) -> None:
+    for method in ("GET", "HEAD"):
+        answer = client.open(path, method=method, query_string=query)
+        assert answer.status_code == 422
+        if method == "GET":
+            assert {each["field"] for each in answer.get_json()["errors"]} == complaints
+    assert client.options(path, query_string=query).status_code == 200
+
+
+def test_query_and_body_are_complained_of_at_once(client: FlaskClient) -> None:
+    answer = client.post("/things?x=1", json={"number": 0})
+    assert {each["field"] for each in answer.get_json()["errors"]} == {"x", "number"}
+    assert client.post("/later?x=1").status_code == 422
+    assert client.delete("/things/1?x=1").status_code == 422
+    assert client.post("/bytes?x=1", data=b"x").status_code == 422
+
+
+def test_where_foreign_programs_call_their_own_names_are_passed_over(client: FlaskClient) -> None:
+    assert client.get("/known?anything=1&anything=2").status_code == 200
 
 
 def test_a_body_may_be_left_out_where_it_says_so(client: FlaskClient) -> None:
@@ -653,24 +694,51 @@ def test_the_reading_page_needs_no_other_host(client: FlaskClient) -> None:
     assert "https://" not in page.get_data(as_text=True)
 
 
+class NamedThing(Model):
+    number: Id
+    name: str
+    made: Timestamp
+
+
+class ThingsQuery(PageQuery):
+    listed = "things"
+    item = NamedThing
+    place: ClassVar[dict[str, type]] = {"made": datetime, "number": int}
+
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+
 def test_cursors_come_back_as_given_and_others_are_refused() -> None:
-    from datetime import UTC, datetime
+    place = (MOMENT.isoformat(), 5, "a")
+    taken = decode_cursor(encode_cursor("x", *place), "x", datetime, int, str)
+    assert taken == (MOMENT, 5, "a")
+    others = ("", "x", "é", encode_cursor("x"), encode_cursor("x", 5), encode_cursor("x", 1, 2))
+    foreign = encode_cursor("y", *place)
+    for bad in (*others, foreign, encode_cursor("x", MOMENT.isoformat(), 2**63, "a"), "W10", "Mw"):
+        with pytest.raises(ValueError, match="not one that this list gave"):
+            decode_cursor(bad, "x", datetime, int, str)
 
-    from chassis.errors import Invalid
 
-    moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    assert decode_cursor(encode_cursor(moment, 5, "a"), datetime, int, str) == (moment, 5, "a")
-    for bad in ("", "x", "é", encode_cursor(5), encode_cursor(1, 2), encode_cursor(2**63, 1, "a")):
-        with pytest.raises(Invalid):
-            decode_cursor(bad, datetime, int, str)
+def named_thing(number: int) -> dict[str, Any]:
+    return {"number": number, "name": "x", "made": rfc3339(MOMENT)}
 
 
-def test_sparse_fieldsets_pick_and_refuse() -> None:
-    from chassis.errors import Invalid
+def test_a_page_ends_with_where_the_next_begins() -> None:
+    query = ThingsQuery.model_validate({"limit": "2", "fields": "name, number"})
+    page = query.page([5, 4, 3], named_thing)
+    assert page["items"] == [{"name": "x", "number": 5}, {"name": "x", "number": 4}]
+    onward = ThingsQuery.model_validate({"limit": "2", "cursor": page["next_cursor"]})
+    assert onward.after() == (MOMENT, 4)
+    assert onward.page([3, 2], named_thing)["next_cursor"] is None
+    assert query.after() is None
 
-    items = [{"a": 1, "b": 2}]
-    assert sparse(items, "a", ["a", "b"]) == [{"a": 1}]
-    assert sparse(items, None, ["a", "b"]) == items
-    with pytest.raises(Invalid):
-        sparse(items, "a,c", ["a", "b"])
-    assert PageQuery(limit="5").limit == 5  # type: ignore[arg-type]
+
+@pytest.mark.parametrize("fields", ["nope", "name,nope", "", ","])
+def test_a_field_that_no_item_has_is_named_with_those_there_are(fields: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        ThingsQuery.model_validate({"fields": fields, "cursor": "x", "limit": "0"})
+    said = {each.field: each.message for each in field_errors(refused.value)}
+    assert set(said) == {"fields", "cursor", "limit"}
+    assert "number, name, made" in said["fields"]
+    assert ("nope" in said["fields"]) == ("nope" in fields)

@@ -107,9 +107,10 @@ def test_a_session_is_listed_with_its_last_use(ada: Person, moving_clock: Clock)
     moving_clock.forward(minutes=1)
     form = {"grant_type": "refresh_token", "refresh_token": ada.tokens["refresh_token"]}
     ada.client.post("/token", data=form, environ_base={"REMOTE_ADDR": "198.51.100.7"})
-    newest, _ = ada.call("GET", "/users/me/sessions").get_json()["items"]
-    assert newest["current"]
-    assert newest["address"] == "198.51.100.7"
+    newest, used = ada.call("GET", "/users/me/sessions").get_json()["items"]
+    assert (newest["current"], used["current"]) == (False, True)
+    assert used["address"] == "198.51.100.7"
+    assert used["last_used_at"] > newest["last_used_at"]
 
 
 def test_a_parent_is_a_copy_as_soon_as_its_child_was_used(ada: Person) -> None:
