@@ -10,12 +10,11 @@ from typing import Any
 
 from flask import Flask, Response
 from flask.typing import ResponseReturnValue
-from flask_compress import Compress
 from flask_cors import CORS
 from prometheus_client.registry import Collector
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chassis import api, auth, health, limits, problems, telemetry, tracing
+from chassis import api, auth, compression, health, limits, problems, telemetry, tracing
 from chassis.auth import Caller
 from chassis.config import Settings
 
@@ -57,7 +56,7 @@ def assemble(
     telemetry.install_request_log(app)
     telemetry.install_metrics(app, collectors)
     problems.install(app)
-    compress(app)
+    compression.install(app)
     add_headers(app, headers)
     health.install(app, settings.service, checks, degraded_checks or {})
     auth.guard(app, authenticate, on_anonymous=on_anonymous)
@@ -67,22 +66,6 @@ def assemble(
     cors(app, settings)
     tracing.install(app, settings.service)
     app.wsgi_app = telemetry.KnownMethods(proxied(app, settings))  # type: ignore[method-assign]
-
-
-def compress(app: Flask) -> None:
-    app.config["COMPRESS_MIN_SIZE"] = 1024
-    app.config["COMPRESS_ALGORITHM"] = ["br", "gzip"]
-    app.config["COMPRESS_BR_LEVEL"] = 5
-    app.config["COMPRESS_MIMETYPES"] = [
-        "application/json",
-        "application/problem+json",
-        "application/x-ndjson",
-        "text/csv",
-        "text/html",
-        "text/css",
-        "text/javascript",
-    ]
-    Compress(app)
 
 
 def add_headers(app: Flask, headers: Mapping[str, str]) -> None:

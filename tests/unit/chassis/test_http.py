@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, datetime
 from io import BytesIO
+from random import Random
 from typing import Annotated, Any, ClassVar
 
+import brotli  # type: ignore[import-untyped]
 import pytest
 from flask import Flask, Response, request
 from flask.testing import FlaskClient
@@ -19,7 +22,7 @@ from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
 from chassis.client_address import forwarded_headers
 from chassis.config import Settings
-from chassis.errors import Unauthenticated, Unavailable, field_errors
+from chassis.errors import FieldError, Invalid, Unauthenticated, Unavailable, field_errors
 from chassis.pagination import PageQuery, decode_cursor, encode_cursor
 from chassis.schema import Id, Model, Query, Timestamp, rfc3339
 from chassis.visibility import OnlyFor
@@ -161,6 +164,18 @@ def register_answers(app: Flask) -> None:
     @api(answers={200: None}, answer_types=("text/csv",), etag=True)
     def stream() -> Response:
         return Response((each for each in ("a,", "b")), content_type="text/csv")
+
+    @app.get("/long-stream")
+    @public
+    @api(answers={200: None}, answer_types=("text/csv",))
+    def stream_much() -> Response:
+        lines = (random.randbytes(1500).hex() for random in map(Random, range(200)))
+        return Response(lines, content_type="text/csv")
+
+    @app.get("/long-refusal")
+    @public
+    def refuse_much() -> str:
+        raise Invalid([FieldError(f"field {n}", "must be another") for n in range(99)])
 
     @app.get("/soon")
     @public
@@ -581,6 +596,61 @@ def test_answers_are_compressed_and_revalidated(client: FlaskClient) -> None:
     assert other.status_code == 200
     for_changes = client.get("/things/1", headers={"If-Match": '"another"'})
     assert for_changes.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"),
+        ("br", "br"),
+        ("gzip, br", "br"),
+        ("br;q=0.5, gzip", "gzip"),
+        ("br; q=0.2, gzip; q=0.5", "gzip"),
+        ("*", "br"),
+        ("br;q=0, *", "gzip"),
+        ("gzip;q=0", None),
+        ("gzip; q=0.000", None),
+        ("gzip;q=0, *", "br"),
+        ("*;q=0", None),
+        ("gzip, *;q=0", "gzip"),
+        ("identity", None),
+        ("identity, gzip;q=0.5", None),
+        ("identity;q=0.5, gzip", "gzip"),
+        ("deflate, zstd", None),
+        ("GZIP", "gzip"),
+        ("", None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/things/1", "/long-stream", "/long-refusal"])
+def test_answers_streams_and_problems_go_out_as_is_accepted(
+    client: FlaskClient, path: str, accepted: str | None, coding: str | None
+) -> None:
+    plain = client.get(path)
+    asked = {} if accepted is None else {"Accept-Encoding": accepted}
+    for method in ("GET", "HEAD"):
+        answer = client.open(path, method=method, headers=asked)
+        assert answer.status == plain.status
+        assert answer.headers.get("Content-Encoding") == coding
+        assert "Accept-Encoding" in answer.headers["Vary"]
+        assert answer.content_type == plain.content_type
+        if method == "GET":
+            read = {"gzip": gzip.decompress, "br": brotli.decompress, None: bytes}[coding]
+            assert len(read(answer.data)) == len(plain.data)  # a request id is as long in each
+
+
+def test_what_is_short_goes_out_as_it_is(client: FlaskClient) -> None:
+    for path in ("/nowhere", "/report"):
+        answer = client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert "Content-Encoding" not in answer.headers
+
+
+def test_a_long_stream_is_compressed_as_it_comes(client: FlaskClient) -> None:
+    answer = client.get("/long-stream", headers={"Accept-Encoding": "gzip"}, buffered=False)
+    assert "Content-Length" not in answer.headers
+    pieces = list(answer.iter_encoded())
+    assert len(pieces) > 10
+    assert max(map(len, pieces)) < 100_000
 
 
 def test_only_a_whole_answer_of_a_route_with_tags_has_one(client: FlaskClient) -> None:
