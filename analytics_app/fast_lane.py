@@ -128,7 +128,8 @@ class FastLane:
             row = self.ingest.single(event, sender)
         except Problem:
             return None
-        if not self.ingest.admission.is_free(row, sender):
+        # Numbers may be written out longer than they came: compressing is Flask's to do.
+        if len(row.metadata) > LONGEST or not self.ingest.admission.is_free(row, sender):
             return None
         request_id = telemetry.request_id(fields.get(b"x-request-id", b"").decode())
         return Plain(caller, row, event.get("metadata") or {}, request_id, begun)

@@ -17,6 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chassis import api, auth, compression, health, limits, problems, telemetry, tracing
 from chassis.auth import Caller
 from chassis.config import Settings
+from chassis.content_coding import Request
 
 Check = Callable[[], Any]
 
@@ -46,6 +47,7 @@ def assemble(
 
     The order of what runs before a view: request id, metrics, caller, limit, access.
     """
+    app.request_class = Request
     # One byte more than is allowed shows that a chunked body is over the limit.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
@@ -83,7 +85,7 @@ def cors(app: Flask, settings: Settings) -> None:
         CORS(
             app,
             origins=list(settings.cors_origins),
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            allow_headers=["Authorization", "Content-Encoding", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After", "ETag", "As-Of"],
             max_age=600,
         )

@@ -166,7 +166,7 @@ def parse_body(model: type[Body]) -> Body:
 
 
 def body_bytes() -> bytes:
-    """Returns the body; raises TooLarge. Werkzeug alone cuts a chunked one off at its limit."""
+    """Returns the body, decoded; raises TooLarge."""
     data = request.get_data()
     if len(data) > current_app.config["MAX_FORM_MEMORY_SIZE"]:
         raise TooLarge("The body is over the limit.")

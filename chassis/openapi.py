@@ -38,6 +38,12 @@ IF_NONE_MATCH = {
     "description": "the ETag of an answer one has",
     "schema": {"type": "string"},
 }
+ACCEPT_ENCODING = {
+    "Accept-Encoding": {
+        "description": "`gzip`, where the body came in another coding",
+        "schema": {"type": "string"},
+    }
+}
 CONFIRMED = (
     "For an account it is asked of the users service whether session and role still stand: "
     "503 while that can't be had."
@@ -143,7 +149,11 @@ def described(
         "security": [{}] if access.everybody else [{"bearer": sorted(access.scopes)}],
     }
     if content := request_content(operation, schemas):
-        entry["requestBody"] = {"required": not operation.optional, "content": content}
+        entry["requestBody"] = {
+            "description": "May be compressed, with `Content-Encoding: gzip`.",
+            "required": not operation.optional,
+            "content": content,
+        }
     return entry
 
 
@@ -213,6 +223,8 @@ def responses(operation: Operation, access: Access, schemas: Schemas) -> dict[st
     shape = error_content(operation, schemas) or problem
     for error in possible_errors(operation, access):
         entries.setdefault(str(error.status), {"description": error.title, "content": shape})
+    if "415" in entries:
+        entries["415"]["headers"] = ACCEPT_ENCODING
     # The server refuses such a request before the route's own handlers see it.
     entries["414"] = {"description": UriTooLong.title, "content": problem}
     if operation.etag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -265,3 +266,20 @@ def test_one_identity_is_id_time_and_actor_together(admin: Api) -> None:
     admin.send({**sent, "event_type": "other", "event_id": sent["event_id"].upper()}, 200)
     admin.send({**sent, "created_at": "2026-03-10T17:45:00+05:45"}, 200)
     assert admin.get("/analytics/events/by-type")["total"] == 4
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+def test_a_batch_may_come_compressed(admin: Api, kind: str) -> None:
+    events = [an_event(user_id=1) for _ in range(3)]
+    lines = "\n".join(map(json.dumps, events)).encode()
+    body = lines if kind.endswith("ndjson") else json.dumps({"events": events}).encode()
+    path, headers = "/analytics/events/batch", {"Content-Encoding": "gzip"}
+    given: dict[str, Any] = {"headers": headers, "content_type": kind}
+    answer = admin.call("POST", path, data=gzip.compress(body), **given)
+    assert answer.get_json()["accepted"] == 3
+    assert admin.call("POST", path, data=body, **given).status_code == 400
+    bomb = gzip.compress(b" " * (5 * 1024 * 1024 + 1))
+    assert admin.call("POST", path, data=bomb, **given).status_code == 413
+    headers["Content-Encoding"] = "br"
+    refused = admin.call("POST", path, data=body, **given)
+    assert (refused.status_code, refused.headers["Accept-Encoding"]) == (415, "gzip")

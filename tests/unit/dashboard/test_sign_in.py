@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+from urllib.parse import urlencode
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -201,3 +204,18 @@ def test_the_users_service_hears_the_browsers_own_address(platform: Platform) ->
 def session_cookie(client: object) -> str | None:
     cookie = client.get_cookie("session")  # type: ignore[attr-defined]
     return cookie.value if cookie else None
+
+
+def test_a_form_may_come_compressed(platform: Platform) -> None:
+    platform.person("ada")
+    browser = platform.visitor()
+    token = csrf_of(browser.get("/login").text)
+    form = urlencode({"csrf_token": token, "username": "ada", "password": PASSWORD}).encode()
+    headers = {"Sec-Fetch-Site": "same-origin", "Content-Encoding": "gzip"}
+    kind = "application/x-www-form-urlencoded"
+    data = gzip.compress(form)
+    done = browser.client.post("/login", data=data, headers=headers, content_type=kind)
+    assert (done.status_code, done.location) == (303, "/")
+    headers["Content-Encoding"] = "br"
+    refused = browser.client.post("/login", data=form, headers=headers, content_type=kind)
+    assert (refused.status_code, refused.headers["Accept-Encoding"]) == (415, "gzip")
