@@ -38,6 +38,8 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 
 MAX_HEAD_BYTES = 32 * 1024  # as large as nginx in front takes one
+MAX_REST_BYTES = 64 * 1024  # of a body that nobody read
+MAX_LINGERING, LINGER_SECONDS, MAX_LINGER_BYTES = 64, 5.0, 64 * 1024 * 1024
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
 
@@ -90,6 +92,7 @@ def post_worker_init(worker):
     collect_garbage_rarely()
     keep_freed_memory()
     close_aside_of_the_main_loop()
+    close_after_unread_bodies()
     refuse_as_problems()
     bound_heads()
 
@@ -153,16 +156,62 @@ def close_aside_of_the_main_loop():
     """Lets a thread of its own wait for clients that keep a closed connection open.
 
     gthread waits on its main loop, up to 2 s for each: ten such sockets would stall a
-    worker for 20 s.
+    worker for 20 s. And it reads 64 KiB of what still comes: closed on more than that, a
+    client that is sending would see a reset in place of its answer. Beyond so many at a
+    time, connections are closed at once.
     """
+    from gunicorn import util
     from gunicorn.workers.gthread import TConn
 
     close = TConn.close
+    places = threading.BoundedSemaphore(MAX_LINGERING)
+
+    def linger(connection):
+        try:
+            connection.sock.setblocking(True)
+            util.close_graceful(connection.sock, LINGER_SECONDS, MAX_LINGER_BYTES)
+        finally:
+            places.release()
 
     def close_aside(connection, graceful=False):
-        if graceful:
-            threading.Thread(target=close, args=(connection, True), daemon=True).start()
+        if graceful and places.acquire(blocking=False):
+            threading.Thread(target=linger, args=(connection,), daemon=True).start()
         else:
             close(connection)
 
     TConn.close = close_aside
+
+
+def close_after_unread_bodies():
+    """Says `Connection: close` in an answer that is made before the body was read to its end.
+
+    By default gunicorn says keep-alive, and closes all the same once 64 KiB of the rest have
+    been read or 5 s have passed. What has come of a short rest is read, and the connection kept.
+    """
+    from gunicorn.http import wsgi
+
+    send_headers = wsgi.Response.send_headers
+
+    def send_headers_or_close(response):
+        if not (response.headers_sent or is_read(response.req.body, response.sock)):
+            response.force_close()
+        send_headers(response)
+
+    wsgi.Response.send_headers = send_headers_or_close
+
+
+def is_read(body, connection):
+    """Returns whether the body has ended; reads a short rest that has come already."""
+    waits = connection.gettimeout()
+    connection.settimeout(0)
+    try:
+        rest = 0
+        while not body.failed and rest < MAX_REST_BYTES:
+            if not (data := body.read(4096)):
+                return True
+            rest += len(data)
+    except Exception:  # noqa: S110  # nosec B110  # it has not come, or can't be read as a body
+        pass
+    finally:
+        connection.settimeout(waits)
+    return False
