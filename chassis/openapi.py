@@ -264,7 +264,8 @@ def possible_errors(operation: Operation, access: Access) -> list[type[Problem]]
     ]
     if not access.everybody:
         found += [Unauthenticated, Forbidden]
-    if (operation.query or operation.body or operation.form) and not operation.error_model:
+    # At least for a name that the query string doesn't know.
+    if not (operation.any_query or operation.error_model):
         found.append(Invalid)
     if operation.body or operation.form:
         found += [TooLarge, UnsupportedMediaType]

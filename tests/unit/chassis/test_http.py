@@ -372,6 +372,13 @@ def test_query_and_body_are_complained_of_at_once(client: FlaskClient) -> None:
     assert client.post("/bytes?x=1", data=b"x").status_code == 422
 
 
+def test_the_document_says_where_a_query_may_be_refused(client: FlaskClient) -> None:
+    paths = client.get("/openapi.json").get_json()["paths"]
+    assert "422" in paths["/report"]["get"]["responses"]
+    assert "422" in paths["/later"]["post"]["responses"]
+    assert "422" not in paths["/known"]["get"]["responses"]
+
+
 def test_where_foreign_programs_call_their_own_names_are_passed_over(client: FlaskClient) -> None:
     assert client.get("/known?anything=1&anything=2").status_code == 200
 
