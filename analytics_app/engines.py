@@ -35,6 +35,8 @@ def connect(app: Flask, db: SQLAlchemy, settings: AnalyticsSettings) -> None:
             "execution_options": {"postgresql_readonly": True},
             **reading(replica, settings, "footfall-replica", writes=False),
         }
+        if not database.is_sqlite(replica) and not database.is_sqlite(url):
+            database.pulse_of(replica).next = database.pulse_of(url)
     db.init_app(app)
     with app.app_context():
         for engine in db.engines.values():

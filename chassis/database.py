@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Annotated, Any
 
 import psycopg2.errors
@@ -38,7 +39,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from chassis import pool, postgres
 from chassis.errors import Problem, Unavailable
-from chassis.patience import patient
+from chassis.patience import Pulse, patient
 from chassis.problems import answer_to, answer_to_bug
 
 BUSY_TIMEOUT_MS = 5000
@@ -118,13 +119,21 @@ def engine_options(
         "pool_recycle": 1800,
         "pool_events": postgres.session_listeners(session, writes=writes),
         "connect_args": {
-            "connection_factory": patient((statement_timeout_ms + grace_ms) / 1000),
+            "connection_factory": patient((statement_timeout_ms + grace_ms) / 1000, pulse_of(url)),
             "application_name": application_name,
             "connect_timeout": 2,
             "keepalives_idle": 15,
             "tcp_user_timeout": 5000,
         },
     }
+
+
+@cache
+def pulse_of(url: str) -> Pulse:
+    """Returns the pulse of the PostgreSQL at an address: this process's only one."""
+    parsed = make_url(url)
+    _, parameters = parsed.get_dialect()().create_connect_args(parsed)
+    return Pulse({**parameters, "application_name": "footfall-probe"})
 
 
 def pool_that_waits(seconds: float) -> type[QueuePool]:

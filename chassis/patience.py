@@ -9,19 +9,100 @@ from __future__ import annotations
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
 
-from psycopg2 import OperationalError, extensions
+import psycopg2
+from psycopg2 import Error, OperationalError, extensions
 
 CONNECT_SECONDS = 1.0
+QUIET_SECONDS = 0.7
+PROBE_SECONDS = 1.0
+BELIEVED_SECONDS = 2.0
+GLANCE_SECONDS = 0.05
+PROBE_AGAIN_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 CANCEL_SECONDS = 1.0
 WAIT_FOR = {extensions.POLL_READ: select.POLLIN, extensions.POLL_WRITE: select.POLLOUT}
 
 
-def patient(seconds: float) -> type[extensions.connection]:
-    """Returns a kind of connection that raises OperationalError after so long a silence."""
-    return type("PatientConnection", (extensions.connection,), {"patience": seconds})
+class Pulse:
+    """Whether one server answers anybody, as one probe at a time finds out for a whole process.
+
+    Who has heard nothing for a while asks. A slow statement is told from a silent server by a
+    question on a connection of its own; and who hears something meanwhile speaks for the server.
+    `next` is asked at the same time where it is the one to turn to.
+    """
+
+    next: Pulse | None = None
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self.parameters = parameters
+        self.lock = threading.Lock()
+        # When somebody heard something, a probe ended, and one ended in vain.
+        self.heard = self.probed = self.silent = float("-inf")
+
+    def is_silent(self) -> bool:
+        """Whether somebody found it silent moments ago, and nobody has heard it since."""
+        return self.silent > max(self.heard, time.monotonic() - BELIEVED_SECONDS)
+
+    def note_silence(self, since: float) -> None:
+        """Says that nothing came since then, where something had to, unless others heard it."""
+        if self.heard < since:
+            self.silent = time.monotonic()
+
+    def is_missed(self, quiet_since: float) -> bool:
+        """Whether the server is known to be silent; who has waited for long has it probed."""
+        if self.is_silent():
+            return True
+        if time.monotonic() - quiet_since > QUIET_SECONDS:
+            self.begin_probe()
+            if self.next:
+                self.next.begin_probe()
+        return False
+
+    def begin_probe(self) -> None:
+        """Has a thread ask, unless one is at it or has just been."""
+        if time.monotonic() - self.probed > PROBE_AGAIN_SECONDS and self.lock.acquire(
+            blocking=False
+        ):
+            try:
+                threading.Thread(target=self.probe, name="pulse", daemon=True).start()
+            except RuntimeError:  # no thread can be had
+                self.lock.release()
+
+    def probe(self) -> None:
+        """Asks the server, and notes it if nobody hears a word from it in time."""
+        begun = time.monotonic()
+        try:
+            ask(self.parameters, begun + PROBE_SECONDS)
+        except Silence:
+            self.note_silence(begun)
+        except Error:  # it answers, if only to refuse
+            pass
+        finally:
+            self.probed = time.monotonic()
+            self.lock.release()
+
+
+def ask(parameters: Mapping[str, Any], deadline: float) -> None:
+    """Connects and has one word from the server, or raises; a pooler is asked beyond itself."""
+    connection = psycopg2.connect(**parameters, async_=True)
+    with closing(connection):
+        wait_until(connection, deadline)
+        connection.cursor().execute("SELECT 1")
+        wait_until(connection, deadline)
+
+
+def patient(seconds: float, pulse: Pulse | None = None) -> type[extensions.connection]:
+    """Returns a kind of connection that raises OperationalError after so long a silence.
+
+    With a pulse it does so sooner where the whole server is silent.
+    """
+    return type(
+        "PatientConnection", (extensions.connection,), {"patience": seconds, "pulse": pulse}
+    )
 
 
 def wait(connection: extensions.connection) -> None:
@@ -29,34 +110,43 @@ def wait(connection: extensions.connection) -> None:
 
     Once its `is_over` says so, the statement that runs is ended.
     """
-    patience = getattr(connection, "patience", None)
-    if patience is not None and connection.status == extensions.STATUS_SETUP:
-        # Who comes here after a silence, to replace a connection, has waited once already.
-        patience = min(patience, CONNECT_SECONDS)
-    until = None if patience is None else time.monotonic() + patience
-    wait_until(connection, until, getattr(connection, "is_over", None))
+    begun, connects = time.monotonic(), connection.status == extensions.STATUS_SETUP
+    is_over, pulse = getattr(connection, "is_over", None), getattr(connection, "pulse", None)
+    bounds = [getattr(connection, "patience", None)]
+    bounds += [CONNECT_SECONDS] if connects else []
+    bounds += [GLANCE_SECONDS] if pulse and pulse.is_silent() else []
+    deadline = min((begun + each for each in bounds if each is not None), default=None)
+    try:
+        wait_until(connection, deadline, is_over, pulse)
+    except Silence:
+        if pulse and connects and time.monotonic() - begun >= CONNECT_SECONDS:
+            pulse.note_silence(begun)  # it was as good as a probe
+        raise
 
 
 def wait_until(
     connection: extensions.connection,
     deadline: float | None,
     is_over: Callable[[], bool] | None = None,
+    pulse: Pulse | None = None,
 ) -> None:
-    """Waits for the server until the deadline, then raises OperationalError.
+    """Waits for the server until the deadline or its pulse is missed, then raises Silence.
 
     Once `is_over`, the server is asked to end the statement, which raises QueryCanceled.
     """
-    poller = select.poll()
+    poller, quiet_since = select.poll(), time.monotonic()
     asking: threading.Thread | None = None
     while (state := connection.poll()) != extensions.POLL_OK:
         if is_over and not asking and is_over():
             asking, deadline = cancel(connection), time.monotonic() + CANCEL_SECONDS
         poller.register(connection, WAIT_FOR[state])
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        looks = bool(is_over) and not asking and (left is None or left > LOOK_SECONDS)
+        looks = bool(pulse or (is_over and not asking)) and (left is None or left > LOOK_SECONDS)
         ready = poller.poll(LOOK_SECONDS * 1000 if looks else left and left * 1000)
-        if not ready and not looks:
+        if not ready and (not looks or (pulse and pulse.is_missed(quiet_since))):
             raise Silence("the database server did not answer in time")
+        if ready and pulse and state == extensions.POLL_READ:
+            quiet_since = pulse.heard = time.monotonic()
     if asking:
         settled(asking)
 

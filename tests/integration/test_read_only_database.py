@@ -47,13 +47,20 @@ class Platform:
         )
         self.analytics = f"{self.stack.analytics_url}/analytics"
         self.users = self.stack.users_url
-        self.people = 0
+        self.people = self.registered = 0
 
     def sign_up(self) -> requests.Response:
         self.people += 1
         name = f"ada{self.people}"
         body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
-        return requests.post(f"{self.users}/users", json=body, timeout=10)
+        answer = requests.post(f"{self.users}/users", json=body, timeout=10)
+        self.registered += answer.ok
+        return answer
+
+    def delivered(self) -> bool:
+        """Whether every registration that was answered is counted, and no other."""
+        found = self.call("GET", "/events/by-type?event_type=user_registered")
+        return bool(found.json()["total"] == self.registered)
 
     def sign_in(self) -> requests.Response:
         body = {"username": "ada1", "password": PASSWORD}
@@ -127,6 +134,7 @@ class Platform:
             for number, call in enumerate((*self.changes(), *self.reads())):
                 answer = call()
                 assert answer.ok, (number, answer.text)
+        wait_until("the relay's deliveries", self.delivered)
 
 
 def saved() -> dict[str, Any]:
