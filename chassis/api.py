@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -31,6 +32,8 @@ from chassis.schema import LARGEST_ID, NoQuery, Query
 from chassis.strict_json import Repeated, refuse_repeated
 from chassis.visibility import visible
 
+# Shorter ones can be guessed.
+IDEMPOTENCY_KEY = re.compile(r"[!-~]{16,200}")
 Body = TypeVar("Body", bound=BaseModel)
 View = Callable[..., Any]
 NESTED = (dict, list)  # by name: a union made anew for each value costs thrice the question
@@ -50,6 +53,7 @@ class Operation:
     optional: bool
     etag: bool
     any_query: bool
+    idempotent: bool
     media_types: tuple[str, ...]
     answer_types: tuple[str, ...]
     answer_headers: Mapping[str, str]
@@ -70,6 +74,7 @@ def api(
     answer_headers: Mapping[str, str] = MappingProxyType({}),
     etag: bool = False,
     any_query: bool = False,
+    idempotent: bool = False,
 ) -> Callable[[View], View]:
     """Passes the validated `body`, `query` and `form` to the view, and shapes its answer.
 
@@ -82,6 +87,7 @@ def api(
     by the body's digest, without its `as_of`: that the same was true later is no other answer.
     A name in the query string that no `query` has is refused, but where foreign programs call
     and send their own: `any_query`.
+    `idempotent` passes the `Idempotency-Key` header, or None, as `idempotency_key`.
     """
     operation = Operation(
         answers=answers,
@@ -94,6 +100,7 @@ def api(
         optional=body_optional,
         etag=etag,
         any_query=any_query,
+        idempotent=idempotent,
         media_types=media_types,
         answer_types=answer_types,
         answer_headers=answer_headers,
@@ -132,6 +139,8 @@ def given(operation: Operation) -> dict[str, Any]:
 
 def readers(operation: Operation) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yields each part of a request that the route takes, and what reads it."""
+    if operation.idempotent:
+        yield "idempotency_key", idempotency_key
     if operation.query or not operation.any_query:
         yield "query", lambda: parse_query(operation.query or NoQuery)
     if operation.form:
@@ -145,6 +154,14 @@ def readers(operation: Operation) -> Iterator[tuple[str, Callable[[], Any]]]:
 def body_of(model: type[Body], *, optional: bool) -> Body:
     """Returns the JSON body as `model`, or the model's defaults where it may be absent and is."""
     return model() if optional and not body_bytes() else parse_body(model)
+
+
+def idempotency_key() -> str | None:
+    """Returns what tells a repeat of a request from another one like it; raises Invalid."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not IDEMPOTENCY_KEY.fullmatch(key):
+        raise Invalid([FieldError("Idempotency-Key", "must be 16 to 200 visible ASCII characters")])
+    return key
 
 
 def parse_body(model: type[Body]) -> Body:

@@ -44,6 +44,13 @@ ACCEPT_ENCODING = {
         "schema": {"type": "string"},
     }
 }
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "a random text: the same request with it once more is answered as the first",
+    "schema": {"type": "string", "minLength": 16, "maxLength": 200, "pattern": "^[!-~]+$"},
+}
 CONFIRMED = (
     "For an account it is asked of the users service whether session and role still stand: "
     "503 while that can't be had."
@@ -144,6 +151,7 @@ def described(
             *path_parameters(rule),
             *query_parameters(operation),
             *([IF_NONE_MATCH] if operation.etag else []),
+            *([IDEMPOTENCY_KEY] if operation.idempotent else []),
         ],
         "responses": responses(operation, access, schemas),
         "security": [{}] if access.everybody else [{"bearer": sorted(access.scopes)}],

@@ -12,7 +12,18 @@ from flask import Flask
 
 import chassis
 from chassis.config import load
-from dashboard_app import answers, assets, clients, formats, nav, pages, security, session, theme
+from dashboard_app import (
+    answers,
+    assets,
+    clients,
+    formats,
+    forms,
+    nav,
+    pages,
+    security,
+    session,
+    theme,
+)
 from dashboard_app.config import DashboardSettings
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -41,7 +52,7 @@ def create_app(settings: DashboardSettings | None = None) -> Flask:
         headers={},
     )
     app.config["COMPRESS_BR_LEVEL"] = 6  # fragments are small: a sixth smaller for half a ms
-    for module in (security, answers, formats, nav, theme, pages):
+    for module in (security, answers, formats, forms, nav, theme, pages):
         module.install(app)
     assets.install(app, settings)
     app.wsgi_app = security.Headers(  # type: ignore[method-assign]

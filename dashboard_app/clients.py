@@ -53,9 +53,11 @@ class ServiceClient:
         self.api = api
         self.secret = secret
 
-    def send(self, method: str, path: str, **given: Any) -> requests.Response:
+    def send(
+        self, method: str, path: str, headers: dict[str, str] | None = None, **given: Any
+    ) -> requests.Response:
         """Calls and passes on which browser asks, with the proof that we may say so."""
-        headers = forwarded_headers(request_address(), self.secret)
+        headers = {**(headers or {}), **forwarded_headers(request_address(), self.secret)}
         headers["User-Agent"] = program(request.headers.get("User-Agent", ""))
         return self.api.call(method, path, headers=headers, **given)
 
@@ -115,8 +117,10 @@ class UsersClient(ServiceClient):
     def login(self, username: str, password: str) -> Json:
         return self.stranger("POST", "/login", {"username": username, "password": password})
 
-    def register(self, account: Json) -> Json:
-        return self.stranger("POST", "/users", account)
+    def register(self, account: Json, key: str | None) -> Json:
+        """Makes an account; the same again under the same key is answered as the first."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.stranger("POST", "/users", account, **headers)
 
     def request_reset(self, email: str) -> None:
         self.send("POST", "/password-reset", json={"email": email})
@@ -199,8 +203,8 @@ class UsersClient(ServiceClient):
         answer: Json = self.get("/audit", params)
         return answer
 
-    def stranger(self, method: str, path: str, body: Json) -> Json:
-        answer: Json = document(self.send(method, path, json=body))
+    def stranger(self, method: str, path: str, body: Json, **headers: str) -> Json:
+        answer: Json = document(self.send(method, path, headers=headers, json=body))
         return answer
 
     def check(self) -> None:

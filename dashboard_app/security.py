@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, redirect, request, url_for
+from flask.typing import ResponseReturnValue
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from chassis.config import MAX_CLOCK_DIFFERENCE_SECONDS
@@ -65,15 +66,19 @@ def vary(response: Response) -> Response:
     return response
 
 
-def refuse_forgery() -> None:
+def refuse_forgery() -> ResponseReturnValue | None:
     """Raises Forbidden for a change that another site asked for, or without a valid token."""
     if request.method in SAFE_METHODS or request.url_rule is None:
-        return
+        return None
     if not from_here():
         raise Forbidden("Another site sent this request.")
     given = request.headers.get("X-CSRF-Token") or request.form.get("csrf_token", "")
-    if not token_is_valid(given):
-        raise Forbidden(STALE_FORM)
+    if token_is_valid(given):
+        return None
+    if request.endpoint == "register.register" and session.csrf() and is_strangers(given):
+        # Sent again after it has worked: who has an account now is signed in with it.
+        return redirect(url_for("overview.page"), 303)
+    raise Forbidden(STALE_FORM)
 
 
 def from_here() -> bool:
@@ -97,6 +102,11 @@ def token_is_valid(given: str) -> bool:
     """Whether the form's token is the session's, or a recent one made for strangers."""
     if known := session.csrf():
         return hmac.compare_digest(known.encode(), given.encode())
+    return is_strangers(given)
+
+
+def is_strangers(given: str) -> bool:
+    """Whether the token is a recent one made for strangers."""
     try:
         _, made = signer().loads(given, return_timestamp=True)
     except BadSignature:

@@ -143,6 +143,16 @@ class Invite(Base):
     )
 
 
+class RegistrationKey(Base):
+    """The form that an account was made with, by a keyed digest: sent again, it is no other."""
+
+    __tablename__ = "registration_keys"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class PasswordReset(Base):
     """A mailed leave to set a new password once; only the code's digest is kept."""
 

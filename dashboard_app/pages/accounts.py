@@ -11,6 +11,7 @@ from chassis.auth import requires
 from chassis.client import Refused
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import users
+from dashboard_app.forms import once
 from dashboard_app.pages.overview import chosen
 
 routes = Blueprint("accounts", __name__)
@@ -79,7 +80,7 @@ def change(user_id: int) -> ResponseReturnValue:
 def delete(user_id: int) -> ResponseReturnValue:
     """Deletes the account, and has its events erased."""
     try:
-        users().delete_account(user_id)
+        once(lambda: users().delete_account(user_id))
     except Refused as refused:
         return shown(users().account(user_id), errors_of(refused), refused.status)
     return redirect(url_for("accounts.page", done="deleted"), 303)

@@ -11,6 +11,7 @@ from chassis.auth import requires
 from chassis.client import Refused
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import analytics
+from dashboard_app.forms import once
 from dashboard_app.names import usernames
 from dashboard_app.pages.invites import body_of
 from dashboard_app.pages.overview import chosen
@@ -69,7 +70,7 @@ def make() -> ResponseReturnValue:
     scopes = request.form.getlist("scopes")
     values = {**texts, "scopes": scopes}
     try:
-        made = analytics().make_api_key({**body_of(texts), "scopes": scopes})
+        made = once(lambda: analytics().make_api_key({**body_of(texts), "scopes": scopes}))
     except Refused as refused:
         return shown(values=values, errors=errors_of(refused), status=refused.status)
     return shown(made=made, status=201)
@@ -79,5 +80,5 @@ def make() -> ResponseReturnValue:
 @requires(MANAGE)
 def delete(key_id: int) -> ResponseReturnValue:
     """Deletes a key."""
-    analytics().delete_api_key(key_id)
+    once(lambda: analytics().delete_api_key(key_id))
     return redirect(url_for("api_keys.page", done="deleted"), 303)

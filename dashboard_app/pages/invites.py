@@ -11,6 +11,7 @@ from chassis.auth import requires
 from chassis.client import Refused
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import users
+from dashboard_app.forms import once
 from dashboard_app.pages.accounts import MANAGE, ROLES
 from dashboard_app.pages.overview import chosen
 
@@ -59,7 +60,7 @@ def invite() -> ResponseReturnValue:
         name: request.form.get(name, "").strip() for name in ("email", "role", "expires_in_days")
     }
     try:
-        made = users().invite(body_of(values))
+        made = once(lambda: users().invite(body_of(values)))
     except Refused as refused:
         return shown(values=values, errors=errors_of(refused), status=refused.status)
     return shown(made=made, status=201)
@@ -78,5 +79,5 @@ def body_of(values: dict[str, str]) -> dict[str, Any]:
 @requires(MANAGE)
 def withdraw(invite_id: int) -> ResponseReturnValue:
     """Withdraws an invite."""
-    users().withdraw_invite(invite_id)
+    once(lambda: users().withdraw_invite(invite_id))
     return redirect(url_for("invites.page", done="withdrawn"), 303)

@@ -13,6 +13,7 @@ from chassis.client import Refused
 from dashboard_app import notes
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import Json, analytics
+from dashboard_app.forms import once
 from dashboard_app.pages.overview import api_address, chosen
 
 routes = Blueprint("annotations", __name__)
@@ -57,7 +58,7 @@ def write() -> ResponseReturnValue:
     """Stores a note."""
     values = {name: request.form.get(name, "") for name in ("day", "text")}
     try:
-        analytics().annotate(values)
+        once(lambda: analytics().annotate(values))
     except Refused as refused:
         return listed(values, errors_of(refused), refused.status)
     notes.forget()
@@ -68,6 +69,6 @@ def write() -> ResponseReturnValue:
 @requires("reports:read")
 def delete(annotation_id: int) -> ResponseReturnValue:
     """Deletes a note."""
-    analytics().delete_annotation(annotation_id)
+    once(lambda: analytics().delete_annotation(annotation_id))
     notes.forget()
     return redirect(url_for("annotations.page", done="deleted"), 303)

@@ -17,6 +17,7 @@ from dashboard_app.answers import is_fragment, landing
 from dashboard_app.clients import analytics
 from dashboard_app.downloads import csv_answer
 from dashboard_app.filters import PRESETS, Filters
+from dashboard_app.forms import once
 
 routes = Blueprint("overview", __name__)
 LATEST = 9
@@ -73,7 +74,7 @@ def first_run_card() -> ResponseReturnValue:
 @requires("keys:manage")
 def first_key() -> ResponseReturnValue:
     """Makes a key, and shows the card with it in the line to run."""
-    made = first_run.make_key()
+    made = once(first_run.make_key)
     return panel("overview/_first_run.html", chosen(), key=made["key"], address=api_address())
 
 

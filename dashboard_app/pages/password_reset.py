@@ -10,6 +10,7 @@ from chassis.client import Refused
 from chassis.errors import Unavailable
 from dashboard_app.answers import errors_of
 from dashboard_app.clients import users
+from dashboard_app.forms import once
 
 routes = Blueprint("password_reset", __name__, url_prefix="/password-reset")
 
@@ -28,7 +29,7 @@ def ask() -> ResponseReturnValue:
     email = request.form.get("email", "").strip()
     status, errors = 200, dict[str, str]()
     try:
-        users().request_reset(email)
+        once(lambda: users().request_reset(email))
     except Refused as refused:
         status, errors = refused.status, errors_of(refused)
     except Unavailable as down:
@@ -51,7 +52,7 @@ def confirm() -> ResponseReturnValue:
     """Sets the new password; all sessions end."""
     token = request.form.get("token", "")
     try:
-        users().confirm_reset(token, request.form.get("new_password", ""))
+        once(lambda: users().confirm_reset(token, request.form.get("new_password", "")))
     except Refused as refused:
         errors, status = errors_of(refused), refused.status
     except Unavailable as down:

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from chassis.auth import optional_caller, public
 from chassis.client import Refused
 from chassis.errors import Unavailable
-from dashboard_app import session
+from dashboard_app import forms, session
 from dashboard_app.answers import errors_of
 from dashboard_app.clients import users
 
@@ -42,8 +42,11 @@ def register() -> ResponseReturnValue:
     missing = {name: text for name, text in REQUIRED.items() if not values[name]}
     if missing:
         return form(values, missing, 422)
+    account = {name: text for name, text in values.items() if text}
     try:
-        users().register({name: text for name, text in values.items() if text})
+        forms.once(lambda: users().register(account, forms.sent_id()))
+        # What is left may fail: the same form, shown again for it, must be the same one.
+        forms.keep_id()
         answer = users().login(values["username"], values["password"])
     except Refused as refused:
         return form(values, errors_of(refused), refused.status)

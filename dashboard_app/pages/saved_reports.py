@@ -11,6 +11,7 @@ from chassis.auth import caller, requires
 from chassis.client import Refused
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import Json, analytics
+from dashboard_app.forms import once
 from dashboard_app.pages.overview import chosen
 
 routes = Blueprint("saved_reports", __name__)
@@ -73,7 +74,7 @@ def save() -> ResponseReturnValue:
     """Saves what a report's page was looking at."""
     body = {name: request.form.get(name, "") for name in ("name", "report", "query")}
     try:
-        analytics().save_report(body)
+        once(lambda: analytics().save_report(body))
     except Refused as refused:
         return listed(errors_of(refused), refused.status)
     return redirect(url_for("saved_reports.page", done="saved"), 303)
@@ -83,5 +84,5 @@ def save() -> ResponseReturnValue:
 @requires("reports:read")
 def delete(report_id: int) -> ResponseReturnValue:
     """Deletes a saved report."""
-    analytics().delete_saved_report(report_id)
+    once(lambda: analytics().delete_saved_report(report_id))
     return redirect(url_for("saved_reports.page", done="deleted"), 303)

@@ -13,6 +13,7 @@ from chassis.errors import Problem
 from dashboard_app import session
 from dashboard_app.answers import errors_of, landing
 from dashboard_app.clients import users
+from dashboard_app.forms import once
 from dashboard_app.pages.overview import chosen
 
 routes = Blueprint("settings", __name__, url_prefix="/settings")
@@ -81,10 +82,9 @@ def change_profile() -> ResponseReturnValue:
 @signed_in
 def change_password() -> ResponseReturnValue:
     """Sets a new password; the other sessions end."""
+    passwords = [request.form.get(name, "") for name in ("current_password", "new_password")]
     try:
-        users().change_password(
-            request.form.get("current_password", ""), request.form.get("new_password", "")
-        )
+        once(lambda: users().change_password(*passwords))
     except Refused as refused:
         return shown("password", errors_of(refused), status=refused.status)
     return done("password")
@@ -94,7 +94,7 @@ def change_password() -> ResponseReturnValue:
 @signed_in
 def end_session(session_id: int) -> ResponseReturnValue:
     """Signs one of one's sessions out."""
-    users().end_session(str(session_id))
+    once(lambda: users().end_session(str(session_id)))
     return done("session")
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from chassis.database import transaction
-from chassis.errors import Forbidden
+from chassis.errors import Conflict, Forbidden, Invalid
 from chassis.telemetry import tell
 from users_app import audit, clock, invites, names, outbox
-from users_app.accounts import find
+from users_app.accounts import find, repeats
 from users_app.models import FirstAccount, User, db
 from users_app.origin import Origin
 from users_app.parts import parts
@@ -27,27 +28,58 @@ def register(
     full_name: str | None,
     invite: str | None,
     origin: Origin,
+    key: str | None = None,
 ) -> User:
-    """Adds an account; raises Forbidden, Invalid (the invite) or Conflict (a name taken)."""
+    """Adds an account; raises Forbidden, Invalid (the invite) or Conflict (a name taken).
+
+    The same form under the same `key` again, even at the same time, returns the account that
+    it made.
+    """
     refuse_by_policy(invite)
+    form = Form(email, username, password, full_name, invite)
+    digest = repeats.form_digest(key, email, username, full_name, invite) if key else None
+    account = repeats.account_made_by(digest, password, origin)
+    try:
+        account = account or made(form, digest, origin)
+    except (Conflict, Invalid):  # its twin may have been first
+        account = repeats.account_made_by(digest, password, origin)
+        if account is None:
+            raise
+    tell(user_id=account.id, account_id=account.id)
+    return account
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What who registers has filled in."""
+
+    email: str
+    username: str
+    password: str
+    full_name: str | None
+    invite: str | None
+
+
+def made(form: Form, digest: str | None, origin: Origin) -> User:
     # First of all: without a valid invite nobody learns who exists, nor has us hash.
-    if invite:
-        invites.look_up(invite, email)
-    find.refuse_taken(email, username)
+    if form.invite:
+        invites.look_up(form.invite, form.email)
+    find.refuse_taken(form.email, form.username)
     db.session.rollback()
-    hashed = parts().hasher.hash(password, origin.address)
+    hashed = parts().hasher.hash(form.password, origin.address)
     with named_conflicts(), transaction(db.session):
-        granted = invites.claim(invite, email) if invite else None
+        granted = invites.claim(form.invite, form.email) if form.invite else None
         role = granted.role if granted else "viewer"
         if is_first() and parts().settings.first_account_is_admin:
             role = "admin"
-        account = added(email, username, hashed, full_name, role)
+        account = added(form.email, form.username, hashed, form.full_name, role)
         if granted:
             invites.mark_used(granted, account.id)
+        if digest:
+            repeats.remember(digest, account)
         how = "invite" if granted else "open"
         outbox.put_event("user_registered", account.id, registration=how, role=role)
         audit.record("registered", account.id, origin, registration=how, role=role)
-    tell(user_id=account.id, account_id=account.id)
     return account
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import delete, or_
 
 from chassis.database import transaction
 from users_app import clock, revocations
-from users_app.models import Mail, PasswordReset, Session, SignInFailures, db
+from users_app.models import Mail, PasswordReset, RegistrationKey, Session, SignInFailures, db
 from users_app.relay.mailer import DEAD_MAILS_STAY
 from users_app.relay.queue import rows
 
@@ -30,6 +30,7 @@ def remove_expired() -> int:
             for statement in (
                 delete(Session).where(dead),
                 delete(PasswordReset).where(PasswordReset.expires_at <= now),
+                delete(RegistrationKey).where(RegistrationKey.expires_at <= now),
                 delete(Mail).where(Mail.dead_at <= now - DEAD_MAILS_STAY),
                 delete(SignInFailures).where(SignInFailures.window_ends <= now),
             )

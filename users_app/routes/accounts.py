@@ -41,14 +41,19 @@ def self_or_admin(view: View) -> View:
     body=schemas.Registration,
     answers={201: schemas.Account},
     errors=(Forbidden, Conflict),
+    idempotent=True,
 )
 @public
-def register(body: schemas.Registration) -> tuple[schemas.Account, int]:
+def register(
+    body: schemas.Registration, idempotency_key: str | None
+) -> tuple[schemas.Account, int]:
     """Register.
 
-    Open to anyone, to holders of an invite, or closed, as the installation is set up.
+    Open to anyone, to holders of an invite, or closed, as the installation is set up. Repeated
+    with its `Idempotency-Key` and the same body within ten minutes, it is answered with the
+    account that it made.
     """
-    account = registration.register(**dict(body), origin=origin())
+    account = registration.register(**dict(body), origin=origin(), key=idempotency_key)
     return shown(account), 201
 
 
