@@ -73,11 +73,12 @@ def ensure(
     for moment in sorted(moments):
         if covered(there, moment) or (dropped and moment < dropped):
             continue
-        if room and make(execute, moment, limits.a_day):
-            there, room = existing(execute), room - 1
-        else:
+        made = make(execute, moment, limits.a_day) if room else None
+        if made is None:
             room = 0
             left.add(moment)
+        else:
+            there, room = existing(execute), room - made
     return left
 
 
@@ -85,8 +86,11 @@ def covered(there: Iterable[Partition], moment: datetime) -> bool:
     return any(each.start <= moment < each.end for each in there)
 
 
-def make(execute: Execute, moment: datetime, a_day: int | None) -> bool:
-    """Makes the partition that holds the moment; returns False if the day's are used up."""
+def make(execute: Execute, moment: datetime, a_day: int | None) -> int | None:
+    """Makes the partition that holds the moment, and commits it.
+
+    Returns how many were made, 0 where somebody else just did; None if the day's are used up.
+    """
     execute("BEGIN")
     try:
         execute(f"SELECT pg_advisory_xact_lock({LOCK})")
@@ -96,7 +100,7 @@ def make(execute: Execute, moment: datetime, a_day: int | None) -> bool:
         if needed and may:
             attach(execute, around(moment, there, dropped))
         execute("COMMIT")
-        return may
+        return int(needed) if may else None
     except BaseException:
         with contextlib.suppress(Exception):  # a connection that is gone has rolled back
             execute("ROLLBACK")
