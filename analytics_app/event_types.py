@@ -18,6 +18,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Delete,
     Engine,
     delete,
     exists,
@@ -37,7 +38,7 @@ from analytics_app.erased import VISIBLE
 from analytics_app.intake import FROM_USERS_SERVICE
 from analytics_app.models import Count, DayCount, Event, EventType, Presence, Tombstone
 from analytics_app.zones import QUARTERS_A_DAY, quarter_of, quarter_start
-from chassis.database import UtcDateTime, writing
+from chassis.database import UtcDateTime, delete_in_slices, writing
 from chassis.errors import NotFound
 from chassis.telemetry import get_logger
 
@@ -95,8 +96,13 @@ def hide(connection: Connection, name: str) -> None:
     """Deletes the type's counts and sealed columns, and has its days sealed anew."""
     uncount(connection, name, Count, Count.quarter, QUARTERS_A_DAY)
     uncount(connection, name, DayCount, DayCount.day, 1)
-    with writing(connection):
-        connection.execute(delete(SealedColumn).where(SealedColumn.event_type == name))
+
+    def run(statement: Delete) -> int:
+        with writing(connection):
+            dialects.of(connection.engine).unhurried(connection)
+            return connection.execute(statement).rowcount
+
+    delete_in_slices(run, SealedColumn, SealedColumn.event_type == name)
 
 
 def uncount(connection: Connection, name: str, table: Any, column: Any, a_day: int) -> None:
@@ -241,6 +247,7 @@ def free_unused(engine: Engine) -> None:
     )
     with engine.connect() as connection:
         with connection.begin():
+            dialects.of(engine).unhurried(connection)
             unused = select(EventType.__table__).where(erased, ~is_used, ~EventType.erasing)
             rows = connection.execute(unused).mappings().all()
         for row in rows:
@@ -273,4 +280,5 @@ def adopt(engine: Engine) -> None:
     columns = [table.c.event_type, table.c.created_at, table.c.erasing]
     adopted = adding.from_select(columns, found.where(~registered).distinct())
     with engine.connect() as connection, writing(connection):
+        dialects.of(engine).unhurried(connection)
         connection.execute(adopted.on_conflict_do_nothing())

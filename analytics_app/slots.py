@@ -33,12 +33,19 @@ def fold_table(db: SQLAlchemy, table: Table, unit: str, width: int, closed: int)
     column = table.c[unit]
     oldest = select(func.min(column)).where(table.c.slot != kept, column < closed * width)
     folded = 0
-    while (first := db.session.scalar(oldest)) is not None:
+    while (first := unhurried(db).scalar(oldest)) is not None:
         day = first // width
         with transaction(db.session):
             folded += fold_rows(db, table, unit, (day * width, (day + 1) * width), kept)
     db.session.rollback()
     return folded
+
+
+def unhurried(db: SQLAlchemy) -> Connection:
+    """Returns a connection whose statement may take its time: the folded slots are passed over."""
+    connection = db.session.connection()
+    dialects.of(db.engine).unhurried(connection)
+    return connection
 
 
 def fold_rows(db: SQLAlchemy, table: Table, unit: str, within: tuple[int, int], kept: int) -> int:

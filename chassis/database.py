@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -13,16 +13,21 @@ import psycopg2.errors
 from flask import Flask, Response
 from pydantic import AfterValidator
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     DateTime,
+    Delete,
     Dialect,
     Engine,
     ExceptionContext,
     TypeDecorator,
+    delete,
     event,
     false,
     inspect,
+    select,
     text,
+    tuple_,
     update,
 )
 from sqlalchemy.engine import make_url
@@ -44,6 +49,7 @@ from chassis.problems import answer_to, answer_to_bug
 
 BUSY_TIMEOUT_MS = 5000
 POOL_WAIT_SECONDS = 1.5
+SLICE_ROWS = 10_000
 RECONNECTS_AFTER_ROLLBACK = "8s2b"  # SQLAlchemy's name for: the connection broke before this
 READ_ONLY = "postgresql_readonly"  # SQLAlchemy's option
 TOO_LONG = "This took too long: narrow the range or add a filter."
@@ -215,6 +221,24 @@ def writing(connection: Connection) -> Iterator[None]:
             yield
     finally:
         connection.execution_options(writes=False)
+
+
+def delete_in_slices(
+    run: Callable[[Delete], int], model: type[DeclarativeBase], *where: ColumnElement[bool]
+) -> int:
+    """Deletes the rows slice by slice; returns how many.
+
+    `run` executes one statement in a transaction of its own and returns its row count. So
+    whoever is ended by a time-out keeps what was done: all at once would begin anew each time.
+    """
+    key = inspect(model).primary_key
+    some = select(*key).where(*where).limit(SLICE_ROWS)
+    one = delete(model).where(tuple_(*key).in_(some))
+    total = gone = run(one)
+    while gone == SLICE_ROWS:
+        gone = run(one)
+        total += gone
+    return total
 
 
 def check(engine: Engine) -> None:

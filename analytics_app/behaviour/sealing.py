@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Delete, delete, func, insert, select, update
 
 from analytics_app import dialects
 from analytics_app.behaviour import seals
@@ -22,7 +22,7 @@ from analytics_app.deadlines import Deadline
 from analytics_app.models import Count
 from analytics_app.readers import open_snapshot
 from analytics_app.zones import QUARTERS_A_DAY, microseconds
-from chassis.database import transaction
+from chassis.database import delete_in_slices, transaction
 
 GRACE = timedelta(hours=1)
 AT_ONCE = 8
@@ -112,11 +112,16 @@ def finish(db: SQLAlchemy, day: int, generation: int, cells: Iterable[Cell]) -> 
 
 def forget_dropped(db: SQLAlchemy) -> None:
     """Deletes what is kept of days whose events retention has dropped."""
-    with transaction(db.session):
-        connection = db.session.connection()
-        first = seals.first_kept(connection)
-        for table in (SealedDay, SealedColumn, DirtyDay):
-            connection.execute(delete(table).where(table.day < first))
+    first = seals.first_kept(db.session.connection())
+
+    def run(statement: Delete) -> int:
+        with transaction(db.session):
+            connection = db.session.connection()
+            dialects.of(db.engine).unhurried(connection)
+            return connection.execute(statement).rowcount
+
+    for table in (SealedDay, SealedColumn, DirtyDay):
+        delete_in_slices(run, table, table.day < first)
 
 
 def wrong_days(db: SQLAlchemy, days: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import delete, or_
+from sqlalchemy import Delete, or_
 
-from chassis.database import transaction
+from chassis.database import delete_in_slices, transaction
 from users_app import clock, revocations
 from users_app.models import Mail, PasswordReset, RegistrationKey, Session, SignInFailures, db
 from users_app.relay.mailer import DEAD_MAILS_STAY
@@ -25,13 +25,19 @@ def remove_expired() -> int:
         Session.ended_at <= now - ENDED_SESSIONS_STAY,
     )
     with transaction(db.session):
-        return revocations.remove_expired() + sum(
-            rows(statement)
-            for statement in (
-                delete(Session).where(dead),
-                delete(PasswordReset).where(PasswordReset.expires_at <= now),
-                delete(RegistrationKey).where(RegistrationKey.expires_at <= now),
-                delete(Mail).where(Mail.dead_at <= now - DEAD_MAILS_STAY),
-                delete(SignInFailures).where(SignInFailures.window_ends <= now),
-            )
+        revoked = revocations.remove_expired()
+    return revoked + sum(
+        delete_in_slices(removed, model, over)
+        for model, over in (
+            (Session, dead),
+            (PasswordReset, PasswordReset.expires_at <= now),
+            (RegistrationKey, RegistrationKey.expires_at <= now),
+            (Mail, Mail.dead_at <= now - DEAD_MAILS_STAY),
+            (SignInFailures, SignInFailures.window_ends <= now),
         )
+    )
+
+
+def removed(statement: Delete) -> int:
+    with transaction(db.session):
+        return rows(statement)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
+from chassis import database
 from chassis.database import transaction
 from tests.unit.users.conftest import MakeApp, Person
 from tests.unit.users.mailbox import mails
 from tests.unit.users.receiver import StandIn
-from users_app import outbox, relay
-from users_app.models import db
+from users_app import clock, outbox, relay
+from users_app.models import SignInFailures, db
 from users_app.relay import housekeeping, queue
 from users_app.relay.senders import Senders
 
@@ -98,3 +101,36 @@ def test_what_has_expired_is_removed_now_and_then(
     monkeypatch.setattr(Senders, "work", lambda _: 0)
     relay.mail_loop(app, Rounds(rounds))
     assert len(removals) == 2
+
+
+def test_what_has_expired_goes_slice_by_slice_and_what_went_is_gone(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attack leaves millions of failures; all in one statement would time out each time."""
+    monkeypatch.setattr(database, "SLICE_ROWS", 2)
+    long_ago = clock.now() - timedelta(days=1)
+
+    def left() -> int:
+        found = db.session.scalar(select(func.count()).select_from(SignInFailures))
+        db.session.rollback()
+        return found or 0
+
+    with app.app_context():
+        with transaction(db.session):
+            db.session.add_all(
+                SignInFailures(key=str(n), failures=1, window_ends=long_ago) for n in range(7)
+            )
+        real, slices = housekeeping.rows, []
+
+        def broken(statement: Any) -> int:
+            slices.append(statement)
+            if len(slices) == 7:  # the others before have nothing to remove
+                raise OperationalError("", {}, Exception("canceling statement"))
+            return real(statement)
+
+        monkeypatch.setattr(housekeeping, "rows", broken)
+        with pytest.raises(OperationalError):
+            housekeeping.remove_expired()
+        assert left() == 3
+        assert housekeeping.remove_expired() == 3
+        assert left() == 0
