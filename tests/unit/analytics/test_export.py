@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import uuid
@@ -44,6 +45,24 @@ def test_an_ndjson_line_holds_exactly_what_batch_takes(admin: Api) -> None:
     assert lines[sent[1]["event_id"]] == {**sent[1], "user_id": None}
     assert set(lines[sent[2]["event_id"]]) == fields | {"actor"}
     assert lines[sent[2]["event_id"]]["actor"] < 0
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "csv"])
+def test_an_export_is_compressed_for_who_takes_gzip_alone(admin: Api, kind: str) -> None:
+    admin.batch([an_event(n, user_id=n % 5 + 1) for n in range(3_000)])
+    query, path = {"format": kind}, "/analytics/export"
+    plain = admin.call("GET", path, query_string=query, buffered=True)
+    headers = {"Accept-Encoding": "gzip"}
+    answer = admin.call("GET", path, query_string=query, headers=headers, buffered=True)
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in answer.headers["Vary"]
+    assert sorted(gzip.decompress(answer.data).splitlines()) == sorted(plain.data.splitlines())
+    if kind == "ndjson":
+        headers = {"Content-Encoding": "gzip"}
+        path = "/analytics/events/batch"
+        given = {"content_type": "application/x-ndjson", "headers": headers}
+        again = admin.call("POST", path, data=answer.data, **given)
+        assert again.get_json()["duplicates"] == 3_000
 
 
 def test_csv_reads_back_as_it_was(admin: Api) -> None:
