@@ -45,7 +45,8 @@ def main() -> int:
 def verdict(row: Row) -> str:
     if row.skipped:
         return f"not tried: {row.skipped}"
-    return "good" if row.is_good else f"{len(row.complaints)} complaints"
+    good = "good" if row.is_good else f"{len(row.complaints)} complaints"
+    return f"{good}; others' p99 {row.others()}"
 
 
 def write(path: Path, figures: str, marks: tuple[str, str]) -> None:

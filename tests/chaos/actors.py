@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from tests.chaos.history import LOST_CONNECTION, History, Outcome
 
 PASSWORD = "a quiet walk at dawn"
+# The crowd comes from so many addresses: more from one of them would be over the product's limits.
+ADDRESSES = 60
 PATIENCE_SECONDS = 12.0
+CODE = re.compile(r"token=([\w-]+)")
 NAME = re.compile(r"p-[0-9a-f]{12}")
 HIDDEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"|value="([^"]+)"[^>]*name="csrf_token"')
 
@@ -32,21 +37,39 @@ class Place:
     key: str
     label: str
     history: History
+    mails_to: Callable[[str], list[tuple[str, str]]] = lambda _: []
     ids: dict[str, int] = field(default_factory=dict)
     leaving: threading.Event = field(default_factory=threading.Event)
     hurry: threading.Event = field(default_factory=threading.Event)
+    addresses: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(ADDRESSES)))
+
+    def address(self) -> str:
+        """Returns the address of loopback that the next client comes from."""
+        return f"127.0.7.{next(self.addresses) + 1}"
 
     def type(self, name: str) -> str:
         """Returns an event type of this fault's own."""
         return f"chaos.{self.label}.{name}"
 
 
+class FromAddress(HTTPAdapter):
+    """Connects from one of this machine's addresses."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__()
+
+    def init_poolmanager(self, *words: Any, **given: Any) -> None:
+        super().init_poolmanager(*words, **given, source_address=(self.address, 0))
+
+
 class Client:
-    """One program's connection; every answer goes into the history."""
+    """One program's connection from an address of its own; every answer goes into the history."""
 
     def __init__(self, place: Place, credential: str = "") -> None:
         self.place = place
         self.session = requests.Session()
+        self.session.mount("http://", FromAddress(place.address()))
         self.sign(credential)
 
     def sign(self, credential: str) -> None:
@@ -55,7 +78,19 @@ class Client:
             del self.session.headers["Authorization"]
 
     def call(self, service: str, method: str, path: str, **given: Any) -> requests.Response | None:
-        """Returns the answer, or None for a connection that broke or took too long."""
+        """Returns the answer, or None for a connection that broke or took too long.
+
+        Who is told to come again later does so then.
+        """
+        answer = self.call_once(service, method, path, **given)
+        while answer is not None and answer.status_code == 429 and not self.place.leaving.is_set():
+            self.place.leaving.wait(float(answer.headers["Retry-After"]))
+            answer = self.call_once(service, method, path, **given)
+        return answer
+
+    def call_once(
+        self, service: str, method: str, path: str, **given: Any
+    ) -> requests.Response | None:
         url = getattr(self.place, f"{service}_url") + path
         began = time.monotonic()
         try:
@@ -125,11 +160,13 @@ class Person:
     def __init__(self, place: Place, name: str | None = None) -> None:
         self.place = place
         self.name = name or new_name()
+        self.email = f"{self.name}@example.com"
+        self.password = PASSWORD
         self.client = Client(place)
         self.signed_in = False
 
     def register(self) -> bool:
-        body = {"email": f"{self.name}@example.com", "username": self.name, "password": PASSWORD}
+        body = {"email": self.email, "username": self.name, "password": self.password}
         answer = self.client.call("users", "POST", "/users", json=body)
         if answer is not None and answer.ok:
             self.place.ids[self.name] = answer.json()["id"]
@@ -137,7 +174,7 @@ class Person:
         return bool(answer is not None and answer.ok)
 
     def sign_in(self) -> None:
-        form = {"grant_type": "password", "username": self.name, "password": PASSWORD}
+        form = {"grant_type": "password", "username": self.name, "password": self.password}
         answer = self.client.call("users", "POST", "/token", data=form)
         self.place.history.done("sign in", self.name, [self.name], outcome(answer))
         if answer is not None and answer.ok:
@@ -257,6 +294,38 @@ class Visitor:
             )
 
 
+class Forgetful:
+    """Somebody who forgets a password, asks for a mail, and sets another one by its link."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.person = Person(place)
+        self.person.register()
+
+    def act(self) -> None:
+        before = len(self.mails())
+        body = {"email": self.person.email}
+        answer = self.person.client.call("users", "POST", "/password-reset", json=body)
+        self.place.history.done("ask", self.person.name, [body["email"]], outcome(answer))
+        while len(self.mails()) == before and not self.place.hurry.wait(0.2):
+            pass
+        if len(self.mails()) > before:
+            self.follow(self.mails()[-1][1])
+        self.place.leaving.wait(1)
+
+    def mails(self) -> list[tuple[str, str]]:
+        return self.place.mails_to(self.person.email)
+
+    def follow(self, mail: str) -> None:
+        """Sets a new password by the link and signs in with it."""
+        found = CODE.search(mail)
+        self.person.password = f"a quiet walk {secrets.token_hex(8)}"
+        body = {"token": found[1] if found else "", "new_password": self.person.password}
+        answer = self.person.client.call("users", "POST", "/password-reset/confirm", json=body)
+        self.place.history.done("reset", self.person.name, [body["token"]], outcome(answer))
+        self.person.sign_in()
+
+
 class Watcher:
     """A program that reads the counts all the time."""
 
@@ -266,7 +335,8 @@ class Watcher:
 
     def act(self) -> None:
         began = time.monotonic()
-        answer = self.client.call("analytics", "GET", "/analytics/events/by-type")
+        query = {"event_type": self.event_types}
+        answer = self.client.call("analytics", "GET", "/analytics/events/by-type", params=query)
         if answer is not None and answer.ok:
             counts = {each["event_type"]: each["count"] for each in answer.json()["items"]}
             for event_type in self.event_types:
@@ -277,7 +347,7 @@ class Watcher:
 class Crowd:
     """All of them, each in a thread of its own, until the crowd is sent home."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, joined_by: Sequence[Callable[[], None]] = ()) -> None:
         self.place = place
         people = [Person(place) for _ in range(3)]
         for person in people:
@@ -291,6 +361,7 @@ class Crowd:
             Newcomers(place).act,
             Visitor(place, at_the_dashboard).act,
             Watcher(place, place.type("single"), place.type("batched")).act,
+            *joined_by,
         ]
         self.threads = [threading.Thread(target=self.keep, args=(act,)) for act in acts]
         self.troubles: list[Exception] = []

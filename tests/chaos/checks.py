@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tests.chaos.history import History
@@ -33,7 +33,7 @@ def doubled(stored: Iterable[Event]) -> list[str]:
 
 
 def miscounted(stored: Iterable[Event], reported: Mapping[str, int]) -> list[str]:
-    """Complains where a report's count of a type differs from the stored events."""
+    """Complains where a report's count of a type, or of all, differs from the stored events."""
     raw = Counter(event["event_type"] for event in stored)
     return [
         f"miscounted: {name} is reported {reported.get(name, 0)} times and stored {raw[name]}"
@@ -131,4 +131,28 @@ def unannounced(history: History) -> list[str]:
         f"unannounced: {each.service} answered {each.status}"
         for each in history.failures()
         if each.status not in (0, 503)
+    ]
+
+
+def mismailed(history: History, mails: Callable[[str], Sequence[tuple[str, str]]]) -> list[str]:
+    """Complains of mails that never came, came twice, or whose link did not work."""
+    complaints = []
+    for address in {deed.what for deed in history.of("ask")}:
+        asked = [deed.outcome for deed in history.of("ask") if deed.what == address]
+        ids = [message_id for message_id, _ in mails(address)]
+        if not asked.count("acknowledged") <= len(ids) <= len(asked):
+            complaints.append(f"mismailed: {address} asked {len(asked)} times, got {len(ids)}")
+        if len(set(ids)) != len(ids):
+            complaints.append(f"mismailed: {address} got one Message-ID twice: {ids}")
+    complaints += [
+        f"mismailed: the link of a mail to {deed.who} did not work"
+        for deed in history.of("reset", "refused")
+    ]
+    return complaints
+
+
+def throttled(history: History) -> list[str]:
+    """Complains of each 429: the crowd stays far below every limit."""
+    return [
+        f"throttled: {each.service} answered 429" for each in history.answers if each.status == 429
     ]

@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
+import requests
+
+from tests.chaos.actors import Forgetful, Place
 from tests.chaos.platform import Platform
-from tests.chaos.tools import Missing, clock_library
+from tests.chaos.tools import Missing, clock_library, program
 from tests.servers import end, wait_until
 from tests.stack import APPS, BIN, ROOT, WORKERS
 
 OUTAGE_SECONDS = 4.0
 STALL_SECONDS = 6.0
+REDIS_STALL_SECONDS = 30.0
+SKEWS_SECONDS = (1, 5, 25)
+MAIL_PAUSE_SECONDS, MAIL_SLOW_SECONDS = 15.0, 50.0
+FLOOD_TYPES, MAX_TYPES = 50_000, 2_000
+LIMIT_OF_TYPES = "MAX_EVENT_TYPES"
+HEAVY_EVENTS, HEAVY_ID = 600_000, 10**13
+BATCH_EVENTS = 1_000
+T = TypeVar("T")
+EVERYTHING = frozenset(APPS)
+# Who can't work without it: the dashboard asks the users service who somebody is, and keeps its
+# sessions in Redis.
+NEEDED_BY = {
+    "users": frozenset({"users", "dashboard"}),
+    "analytics": frozenset({"analytics"}),
+    "dashboard": frozenset({"dashboard"}),
+    "redis": frozenset({"dashboard"}),
+}
+
+
+def nothing(_: Platform) -> None:
+    """Does nothing."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """A name, what it does in words, the breaking and the mending.
 
-    `quiet` faults may cost nobody a single failed request. `after` runs once all is well,
-    before the history is judged.
+    `set_up` runs before the crowd comes, `tear_down` when all is judged; `after` once all is
+    well, before the history is judged. `quiet` faults may cost nobody a single failed request.
+    `needed_by` are the services that can't do without what is broken: all others are held to
+    the time they usually take, where the fault is `bounded`. `joined_by` are people who come
+    for this fault only.
     """
 
     name: str
     words: str
     break_it: Callable[[Platform], None]
-    mend: Callable[[Platform], None] = lambda _: None
-    after: Callable[[Platform], None] = lambda _: None
+    mend: Callable[[Platform], None] = nothing
+    after: Callable[[Platform], None] = nothing
+    set_up: Callable[[Platform], None] = nothing
+    tear_down: Callable[[Platform], None] = nothing
     quiet: bool = False
+    needed_by: frozenset[str] = frozenset()
+    bounded: bool = False
+    joined_by: Callable[[Place], list[Callable[[], None]]] = lambda _: []
 
 
 def killed(part: str) -> Fault:
@@ -41,6 +78,7 @@ def killed(part: str) -> Fault:
         f"`kill -9` of {part} and its workers, started again at once",
         lambda platform: platform.kill(part),
         lambda platform: platform.start(part),
+        needed_by=NEEDED_BY.get(part, frozenset()),
     )
 
 
@@ -50,7 +88,13 @@ def database_stopped(name: str) -> Fault:
         time.sleep(OUTAGE_SECONDS)
 
     words = f"{name}' PostgreSQL stopped for {OUTAGE_SECONDS:.0f} s, then started"
-    return Fault(f"{name}-database-stopped", words, stop, lambda p: p.databases[name].start())
+    return Fault(
+        f"{name}-database-stopped",
+        words,
+        stop,
+        lambda platform: platform.databases[name].start(),
+        needed_by=NEEDED_BY[name],
+    )
 
 
 def database_killed(name: str) -> Fault:
@@ -60,6 +104,7 @@ def database_killed(name: str) -> Fault:
         words,
         lambda platform: platform.databases[name].kill(),
         lambda platform: platform.databases[name].start(),
+        needed_by=NEEDED_BY[name],
     )
 
 
@@ -74,6 +119,30 @@ def database_stalled(name: str) -> Fault:
         words,
         stall,
         lambda platform: platform.databases[name].signal_all(signal.SIGCONT),
+        needed_by=NEEDED_BY[name],
+    )
+
+
+def database_read_only(name: str) -> Fault:
+    """Nothing can be written, on open connections neither: the old primary of a failover."""
+
+    def turn(platform: Platform, state: str) -> None:
+        server = platform.databases[name]
+        server.execute(f"ALTER SYSTEM SET default_transaction_read_only = {state}")
+        server.execute("SELECT pg_reload_conf()")
+
+    def turn_on(platform: Platform) -> None:
+        turn(platform, "on")
+        time.sleep(STALL_SECONDS)
+
+    words = f"{name}' PostgreSQL read-only for {STALL_SECONDS:.0f} s, also on open connections"
+    return Fault(
+        f"{name}-database-read-only",
+        words,
+        turn_on,
+        lambda platform: turn(platform, "off"),
+        needed_by=NEEDED_BY[name],
+        bounded=True,
     )
 
 
@@ -90,7 +159,7 @@ def disk_full(name: str) -> Fault:
             server.start()
 
     words = f"no byte left on the disk of {name}' PostgreSQL for {OUTAGE_SECONDS:.0f} s"
-    return Fault(f"{name}-disk-full", words, fill, free)
+    return Fault(f"{name}-disk-full", words, fill, free, needed_by=NEEDED_BY[name])
 
 
 def redis_gone() -> Fault:
@@ -105,21 +174,21 @@ def redis_gone() -> Fault:
         platform.start_redis()
 
     words = f"Redis killed for {OUTAGE_SECONDS:.0f} s; it comes back empty"
-    return Fault("redis-gone", words, go, come_back)
+    return Fault("redis-gone", words, go, come_back, needed_by=NEEDED_BY["redis"])
 
 
 def redis_stalled() -> Fault:
     def stall(platform: Platform) -> None:
         assert platform.redis is not None
         platform.redis.send_signal(signal.SIGSTOP)
-        time.sleep(OUTAGE_SECONDS)
+        time.sleep(REDIS_STALL_SECONDS)
 
     def go_on(platform: Platform) -> None:
         assert platform.redis is not None
         platform.redis.send_signal(signal.SIGCONT)
 
-    words = f"Redis stalled for {OUTAGE_SECONDS:.0f} s (SIGSTOP)"
-    return Fault("redis-stalled", words, stall, go_on)
+    words = f"Redis stalled for {REDIS_STALL_SECONDS:.0f} s (SIGSTOP)"
+    return Fault("redis-stalled", words, stall, go_on, needed_by=NEEDED_BY["redis"], bounded=True)
 
 
 def partition() -> Fault:
@@ -141,32 +210,195 @@ def clock_stepped(app: str, seconds: int) -> Fault:
 
     What a clock that is ahead dates is delivered when that time has come.
     """
-    twin = f"{app}-shifted"
-
-    def step(platform: Platform) -> None:
-        clock = platform.home / f"{app}.clock"
-        clock.write_text("0")
-        library = clock_library(platform.home)
-        platform.extra[twin] = {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(clock)}
-        platform.twin(app, "shifted")
-        platform.balancers[app].targets[:] = [platform.ports[twin]]
-        clock.write_text(str(seconds))
-        time.sleep(OUTAGE_SECONDS)
-        clock.write_text("0")
-
-    def back(platform: Platform) -> None:
-        platform.balancers[app].targets[:] = [platform.ports[app]]
-        if twin in platform.processes:
-            platform.balancers[app].settle(platform.ports[twin])
-            platform.stop(twin)
 
     def send_what_was_refused(platform: Platform) -> None:
         wait_for_the_outbox(platform)
         platform.flask("users_app", "outbox", "requeue", "--all")
 
-    words = f"the clock of {app} stepped by {seconds:+d} s for {OUTAGE_SECONDS:.0f} s, then back"
-    name = f"{app}-clock-{'ahead' if seconds > 0 else 'behind'}"
-    return Fault(name, words, step, back, send_what_was_refused)
+    return Fault(
+        f"{app}-clock-{'ahead' if seconds > 0 else 'behind'}",
+        f"the clock of {app} stepped by {seconds:+d} s for {OUTAGE_SECONDS:.0f} s, then back",
+        lambda platform: step_clock(platform, app, seconds),
+        lambda platform: set_clock(platform, app, 0),
+        send_what_was_refused,
+        lambda platform: serve_by_a_clock_to_step(platform, app),
+        lambda platform: serve_by_the_right_clock(platform, app),
+    )
+
+
+def clock_skewed(app: str, sign: int) -> Fault:
+    """Clocks that differ by less than 30 s: nobody may notice."""
+    steps = [sign * each for each in SKEWS_SECONDS]
+
+    def skew(platform: Platform) -> None:
+        for seconds in steps:
+            step_clock(platform, app, seconds)
+
+    figures = ", ".join(f"{each:+d}" for each in steps)
+    return Fault(
+        f"{app}-clock-{'fast' if sign > 0 else 'slow'}",
+        f"the clock of {app} {figures} s off for {OUTAGE_SECONDS:.0f} s each, then right",
+        skew,
+        lambda platform: set_clock(platform, app, 0),
+        set_up=lambda platform: serve_by_a_clock_to_step(platform, app),
+        tear_down=lambda platform: serve_by_the_right_clock(platform, app),
+        quiet=True,
+        bounded=True,
+    )
+
+
+def set_clock(platform: Platform, app: str, seconds: int) -> None:
+    (platform.home / f"{app}.clock").write_text(str(seconds))
+
+
+def step_clock(platform: Platform, app: str, seconds: int) -> None:
+    set_clock(platform, app, seconds)
+    time.sleep(OUTAGE_SECONDS)
+
+
+def serve_by_a_clock_to_step(platform: Platform, app: str) -> None:
+    """Puts an instance in the app's place whose clock is ours."""
+    library = clock_library(platform.home)
+    set_clock(platform, app, 0)
+    file = str(platform.home / f"{app}.clock")
+    platform.extra[f"{app}-shifted"] = {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": file}
+    twin = platform.twin(app, "shifted")
+    platform.balancers[app].targets[:] = [platform.ports[twin]]
+    platform.balancers[app].settle(platform.ports[app])
+
+
+def serve_by_the_right_clock(platform: Platform, app: str) -> None:
+    platform.balancers[app].targets[:] = [platform.ports[app]]
+    twin = f"{app}-shifted"
+    if twin in platform.processes:
+        platform.balancers[app].settle(platform.ports[twin])
+        platform.stop(twin)
+
+
+def mail_slow() -> Fault:
+    """The mail server takes each mail and says so late: every mail comes once, and is good."""
+
+    def slow_down(platform: Platform) -> None:
+        platform.mail.seconds_after_data = MAIL_PAUSE_SECONDS
+        time.sleep(MAIL_SLOW_SECONDS)
+
+    def speed_up(platform: Platform) -> None:
+        platform.mail.seconds_after_data = 0.0
+
+    words = (
+        f"the mail server answers {MAIL_PAUSE_SECONDS:.0f} s after each mail, for "
+        f"{MAIL_SLOW_SECONDS:.0f} s, while people reset their passwords"
+    )
+    return Fault(
+        "mail-slow",
+        words,
+        slow_down,
+        speed_up,
+        quiet=True,
+        bounded=True,
+        joined_by=lambda place: [Forgetful(place).act for _ in range(2)],
+    )
+
+
+def pgbouncer_killed() -> Fault:
+    def kill(platform: Platform) -> None:
+        for bouncer in platform.bouncers.values():
+            bouncer.kill()
+        time.sleep(OUTAGE_SECONDS)
+
+    def start(platform: Platform) -> None:
+        for bouncer in platform.bouncers.values():
+            bouncer.start()
+
+    words = (
+        "everything through PgBouncer, which pools sessions; it is ended with all its connections "
+        f"and started again {OUTAGE_SECONDS:.0f} s later"
+    )
+    return Fault(
+        "pgbouncer-killed",
+        words,
+        kill,
+        start,
+        set_up=lambda platform: platform.go_through(program("pgbouncer")),
+        tear_down=lambda platform: platform.go_straight(),
+        needed_by=EVERYTHING,
+        bounded=True,
+    )
+
+
+def types_flooded() -> Fault:
+    """One program sends ever new event types: it meets the limit, and nobody else notices.
+
+    It comes last: the names that it takes are those of the whole installation.
+    """
+    bodies = [
+        json.dumps({"events": [flooding_event(number) for number in numbers]})
+        for numbers in batched(range(FLOOD_TYPES), BATCH_EVENTS)
+    ]
+
+    def flood(platform: Platform) -> None:
+        accepted = 0
+        for body in bodies:
+            answer = platform.send(body)
+            results = answer["results"]
+            told = [each for each in results if LIMIT_OF_TYPES in str(each["errors"])]
+            if len(told) != len(results):
+                raise RuntimeError(f"a batch was answered otherwise: {results[:3]}")
+            accepted += answer["accepted"]
+        if accepted > MAX_TYPES:
+            raise RuntimeError(f"{accepted} types were taken, over the limit of {MAX_TYPES}")
+
+    words = f"one program sends {FLOOD_TYPES:,} event types in batches of {BATCH_EVENTS:,}"
+    return Fault("types-flooded", words, flood, quiet=True, bounded=True)
+
+
+def flooding_event(number: int) -> dict[str, str]:
+    return {
+        "event_type": f"flood.{number}",
+        "event_id": str(uuid.uuid4()),
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+
+
+def heavy_erasure() -> Fault:
+    """Somebody with very many events is erased, in slices, while everybody else goes on."""
+
+    def fill(platform: Platform) -> None:
+        newest = datetime.now(UTC) - timedelta(minutes=1)
+        moments = (newest - timedelta(seconds=4 * number) for number in range(HEAVY_EVENTS))
+        for group in batched(moments, BATCH_EVENTS):
+            events = [heavy_event(moment) for moment in group]
+            platform.send(json.dumps({"events": events}))
+
+    def erase(platform: Platform) -> None:
+        path = f"/analytics/users/{HEAVY_ID}/events"
+        url = f"{platform.analytics_url}{path}"
+        begun = requests.delete(url, headers=platform.admin(), timeout=60).json()
+        url = f"{platform.analytics_url}/analytics/erasures/{begun['erasure']}"
+
+        def is_done() -> bool:
+            answer = requests.get(url, headers=platform.admin(), timeout=60)
+            return bool(answer.json()["state"] == "done")
+
+        wait_until("the erasure's end", is_done, 300, 1)
+
+    words = f"an account's {HEAVY_EVENTS:,} events are erased"
+    return Fault("heavy-erasure", words, erase, set_up=fill, quiet=True, bounded=True)
+
+
+def heavy_event(moment: datetime) -> dict[str, object]:
+    return {
+        "event_type": "chaos.heavy",
+        "event_id": str(uuid.uuid4()),
+        "created_at": moment.isoformat(),
+        "user_id": HEAVY_ID,
+    }
+
+
+def batched(values: Iterable[T], size: int) -> Iterator[list[T]]:
+    values = iter(values)
+    while group := list(itertools.islice(values, size)):
+        yield group
 
 
 def rolling_restart() -> Fault:
@@ -228,11 +460,21 @@ def migration() -> Fault:
         "analytics migrated to its newest revision while the release before it serves; then "
         "this one takes over"
     )
-    return Fault("migration", words, migrate, take_over, quiet=True)
+    return Fault(
+        "migration",
+        words,
+        migrate,
+        take_over,
+        set_up=serve_the_release_before,
+        tear_down=serve_the_present_release,
+        quiet=True,
+    )
 
 
 def before_newest_migration(home: Path) -> Path:
     """Returns the last tree that runs from before the newest analytics migration, or Missing."""
+    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+        raise Missing("the clone is shallow: `git fetch --unshallow` brings the release before")
     versions = ROOT / "analytics_app" / "migrations" / "versions"
     newest = max(versions.glob("0*.py")).relative_to(ROOT)
     added = git("log", "--diff-filter=A", "--format=%H", "--", str(newest)).split()
@@ -258,7 +500,11 @@ def runs(folder: Path) -> bool:
 
 
 def git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    """Returns what git says of the history; raises Missing where there is none to ask."""
+    try:
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise Missing("git can't be had") from None
     if done.returncode:
         raise Missing(f"git: {done.stderr.strip()[:200]}")
     return done.stdout
@@ -299,7 +545,7 @@ def wait_for_the_outbox(platform: Platform, seconds: float = 90) -> None:
 ALL = (
     *(killed(part) for part in (*APPS, *WORKERS)),
     *(make(name) for name in APPS[:2] for make in (
-        database_stopped, database_killed, database_stalled, disk_full,
+        database_stopped, database_killed, database_stalled, database_read_only, disk_full,
     )),
     redis_gone(),
     redis_stalled(),
@@ -308,7 +554,12 @@ ALL = (
     clock_stepped("users", -3600),
     clock_stepped("analytics", 3600),
     clock_stepped("analytics", -3600),
+    *(clock_skewed(app, sign) for app in APPS for sign in (1, -1)),
+    mail_slow(),
+    pgbouncer_killed(),
+    heavy_erasure(),
     workers_reloaded(),
     rolling_restart(),
     migration(),
+    types_flooded(),
 )  # fmt: skip

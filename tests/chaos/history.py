@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -90,6 +90,20 @@ class History:
             for each in self.answers
             if each.began >= since and (each.status == LOST_CONNECTION or each.status >= 500)
         ]
+
+    def p99(self, start: float, end: float, without: Collection[str] = ()) -> float | None:
+        """Returns the 99th percentile of the seconds that answers between two moments took.
+
+        Those of the services named are left out; None if no other service answered.
+        """
+        took = sorted(
+            each.seconds
+            for each in self.answers
+            if each.service not in without
+            and each.began < end
+            and start < each.began + each.seconds
+        )
+        return took[int(len(took) * 0.99)] if took else None
 
     def summary(self) -> str:
         """Returns in one line what people saw."""

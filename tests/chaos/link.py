@@ -39,7 +39,8 @@ class Wire:
 class Link:
     """One listening port and the ports behind it, taken in turn.
 
-    Cut, it is silent: nothing is refused, nothing arrives, as behind a firewall that drops.
+    Who is behind it sees the client's own address. Cut, it is silent: nothing is refused, nothing
+    arrives, as behind a firewall that drops.
     """
 
     def __init__(self, wire: Wire, *targets: int) -> None:
@@ -99,7 +100,8 @@ class Link:
     async def join(
         self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", target)
+        address = writer.get_extra_info("peername")[0]
+        there, back = await asyncio.open_connection("127.0.0.1", target, local_addr=(address, 0))
         pumps = {
             asyncio.create_task(self.pump(reader, back)),
             asyncio.create_task(self.pump(there, writer)),

@@ -8,9 +8,9 @@ import pytest
 
 from tests.chaos import checks
 from tests.chaos.faults import ALL, Fault
-from tests.chaos.history import History
+from tests.chaos.history import Answer, History
 from tests.chaos.load import grown
-from tests.chaos.trial import Row
+from tests.chaos.trial import ALLOWANCE_SECONDS, SLOWER_AT_MOST, Row, slowed
 
 TYPE = "chaos.planted.single"
 
@@ -104,6 +104,60 @@ def test_a_server_error_that_is_not_announced_is_seen(
     assert len(checks.unannounced(history)) == complaints
 
 
+def test_a_429_is_seen(history: History) -> None:
+    history.answered("users", 429, began=0.0)
+    assert len(checks.throttled(history)) == 1
+
+
+ADDRESS = "ada@example.com"
+
+
+@pytest.mark.parametrize(
+    ("ids", "complaints"),
+    [
+        (["1"], 0),
+        (["1", "2"], 0),
+        ([], 1),
+        (["1", "2", "3"], 1),
+        (["1", "1"], 1),
+    ],
+    ids=["the one", "also of the unknown", "none", "one too many", "one twice"],
+)
+def test_mails_that_are_lost_or_doubled_are_seen(
+    history: History, ids: list[str], complaints: int
+) -> None:
+    history.done("ask", "ada", [ADDRESS], "acknowledged")
+    history.done("ask", "ada", [ADDRESS], "unknown")
+    mails = {ADDRESS: [(each, "text") for each in ids]}
+    assert len(checks.mismailed(history, mails.__getitem__)) == complaints
+
+
+def test_a_dead_link_is_seen(history: History) -> None:
+    history.done("reset", "ada", ["code"], "acknowledged")
+    assert checks.mismailed(history, lambda _: []) == []
+    history.done("reset", "ada", ["code"], "refused")
+    assert len(checks.mismailed(history, lambda _: [])) == 1
+
+
+def test_others_who_wait_too_long_are_seen() -> None:
+    fault = Fault("planted", "a planted fault", print, bounded=True)
+    usual = ALLOWANCE_SECONDS
+    most = SLOWER_AT_MOST * usual + ALLOWANCE_SECONDS
+    assert slowed(Row(fault, usual_p99=usual, p99=most)) == []
+    assert len(slowed(Row(fault, usual_p99=usual, p99=most + 0.001))) == 1
+
+
+def test_the_slowest_hundredth_is_that_of_the_time_and_of_those_who_do_not_need_it() -> None:
+    history = History()
+    for number in range(200):
+        history.answers.append(Answer("users", 200, number, 0.01 if number % 50 else 0.5))
+        history.answers.append(Answer("analytics", 200, number, 9.0))
+    assert history.p99(0, 200, {"analytics"}) == 0.5
+    assert history.p99(1, 50, {"analytics"}) == 0.01
+    assert history.p99(0, 200) == 9.0
+    assert history.p99(0, 200, {"analytics", "users"}) is None
+
+
 def test_a_process_that_grows_under_load_is_seen() -> None:
     assert grown({"users": (100 << 20, 101 << 20), "relay": (60 << 20, 64 << 20)}) == []
     assert len(grown({"users": (100 << 20, 150 << 20)})) == 1
@@ -116,4 +170,4 @@ def test_a_row_with_a_complaint_is_not_good() -> None:
 
 
 def test_every_fault_has_a_name_of_its_own() -> None:
-    assert len({fault.name for fault in ALL}) == len(ALL) >= 20
+    assert len({fault.name for fault in ALL}) == len(ALL) >= 35
