@@ -23,6 +23,7 @@ from chassis.telemetry import get_logger
 UNABLE = ("08", "25006", "25P03", "25P04", "55000", "57P0")
 READ_ONLY_SECONDS = 1.0  # so long a session that can't write is kept before another is tried
 READ_ONLY = "read_only_since"
+POOLER_SECONDS = 0.5
 TRANSACTION_POOLING = (
     "the pooler before the database lends its connections by the transaction: "
     "set it to session pooling (PgBouncer: pool_mode = session)"
@@ -89,20 +90,32 @@ def asked(connection: Any, statement: str) -> Any:
 def refuse_transaction_pooling(connection: Any, pid: int) -> None:
     """Raises OperationalError if another client is lent the session's process in between.
 
-    Looks once at each address: it takes a second connection.
+    Looks once at each address, since it takes a second connection; where the pooler has none
+    to lend, which one that lends by the transaction had, the next connection looks.
     """
     if connection.dsn in pooled_by_session:
         return
-    own, ask = connection.info.dsn_parameters, "SELECT pg_backend_pid()"
-    other = psycopg2.connect(
-        **own, password=connection.info.password, connection_factory=type(connection)
-    )
-    with closing(other):  # which is in a transaction, and so holds its process
-        if pid == asked(other, ask)[0] or pid != asked(connection, ask)[0]:
-            connection.close()
-            log.error("database can't be used", reason=TRANSACTION_POOLING)
-            raise psycopg2.OperationalError(TRANSACTION_POOLING)
+    try:
+        shared = is_shared(connection, pid)
+    except psycopg2.Error:
+        return
+    if shared:
+        connection.close()
+        log.error("database can't be used", reason=TRANSACTION_POOLING)
+        raise psycopg2.OperationalError(TRANSACTION_POOLING)
     pooled_by_session.add(connection.dsn)
+
+
+def is_shared(connection: Any, pid: int) -> bool:
+    ask = "SELECT pg_backend_pid()"
+    other: Any = psycopg2.connect(
+        **connection.info.dsn_parameters,
+        password=connection.info.password,
+        connection_factory=type(connection),
+    )
+    with closing(other):  # which is in a transaction once it has asked, and so holds its process
+        other.patience, other.pulse = POOLER_SECONDS, None
+        return bool(pid == asked(other, ask)[0] or pid != asked(connection, ask)[0])
 
 
 def replace_read_only(_connection: Any, record: Any, _lent: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -13,7 +14,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from analytics_app.dialects import postgresql
-from chassis import database
+from chassis import database, postgres
 from tests.operations.programs import program
 from tests.servers import PostgresServer, pgbouncer, wait_until
 from tests.stack import Stack
@@ -162,15 +163,18 @@ def total(stack: Stack, headers: dict[str, str]) -> int:
 
 @pytest.mark.parametrize("round_robin", ["0", "1"])
 def test_transaction_pooling_is_refused(
-    server: PostgresServer, round_robin: str, capsys: pytest.CaptureFixture[str]
+    server: PostgresServer, round_robin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said: list[str] = []
+    logger = SimpleNamespace(error=lambda _, reason: said.append(reason))
+    monkeypatch.setattr(postgres, "log", logger)
     given = {"pool_mode": "transaction", "server_round_robin": round_robin}
     with pgbouncer(program("pgbouncer"), server.port, **given) as port:
         ours = engine(address(port, "postgres"))
         for _ in range(2):
             with pytest.raises(OperationalError, match="pool_mode = session"):
                 database.check(ours)
-        assert "pool_mode = session" in capsys.readouterr().out
+    assert said == [postgres.TRANSACTION_POOLING] * 2
 
 
 def test_the_kind_of_pooling_is_looked_at_once(
@@ -183,3 +187,11 @@ def test_the_kind_of_pooling_is_looked_at_once(
             looks.append(server.log().count("statement: SELECT pg_backend_pid()\n"))
         ours.dispose()
     assert looks[0] == looks[1] > 0
+
+
+def test_a_pooler_with_no_second_connection_is_taken_as_it_is(server: PostgresServer) -> None:
+    with pgbouncer(program("pgbouncer"), server.port, default_pool_size="1") as port:
+        ours = engine(address(port, "postgres"))
+        with ours.connect() as connection:
+            assert connection.execute(ASK).one()[:3] == ("3s", "UTC", "footfall-test")
+        ours.dispose()
