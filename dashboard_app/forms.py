@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeVar
 
 from flask import Flask, g, request
@@ -74,6 +74,16 @@ def made_first(key: str, call: Callable[[], Answer]) -> Answer:
         raise
     session.store().put("form", key, {"answer": answer}, KEPT_SECONDS)
     return answer
+
+
+def in_turn() -> AbstractContextManager[None]:
+    """Holds the form that was sent, so that its copies come one after the other.
+
+    For what each of them has to do itself, such as hashing, of which one address may ask for
+    little at a time. Nothing else of the store may be locked meanwhile.
+    """
+    sent = sent_id()
+    return session.store().lock(f"form {sent}") if sent else nullcontext()
 
 
 def fingerprint() -> str:

@@ -47,7 +47,8 @@ def register() -> ResponseReturnValue:
         forms.once(lambda: users().register(account, forms.sent_id()))
         # What is left may fail: the same form, shown again for it, must be the same one.
         forms.keep_id()
-        answer = users().login(values["username"], values["password"])
+        with forms.in_turn():
+            answer = users().login(values["username"], values["password"])
     except Refused as refused:
         return form(values, errors_of(refused), refused.status)
     except Unavailable as down:

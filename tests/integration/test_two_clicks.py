@@ -20,7 +20,9 @@ Form = dict[str, str]
 def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
     parts = ("users", "analytics", "dashboard")
     if request.param == "sqlite":
-        with users_stack("sqlite://", parts, workers=2) as running:
+        # As it comes: one hash at a time, and two places for one address.
+        usual = {"HASHING_SLOTS": "1", "BCRYPT_ROUNDS": "12"}
+        with users_stack("sqlite://", parts, settings=usual) as running:
             yield running
         return
     make: Callable[[], str] = request.getfixturevalue("new_postgres_database")
@@ -57,13 +59,12 @@ def test_clicks_at_once_are_each_their_own_success(stack: Stack) -> None:
 
 
 def clicks_on_create_account(stack: Stack) -> None:
-    for number in range(4):
+    for number in range(3):
         form = registration(stack, f"person{number}")
-        answers = at_once([partial(post, stack, "/register", form)] * 3)
+        answers = at_once([partial(post, stack, "/register", form)] * 5)
         answers.append(post(stack, "/register", form))
-        assert [(each.status_code, each.headers["Location"]) for each in answers] == [
-            (303, "/")
-        ] * 4
+        assert [each.status_code for each in answers] == [303] * 6
+        assert {each.headers["Location"] for each in answers} == {"/"}
         for each in answers:
             home = requests.get(stack.dashboard_url, cookies=each.cookies.get_dict(), timeout=30)
             assert home.status_code == 200
