@@ -44,7 +44,7 @@ from tests.unit.analytics.oracle import (
 )
 from tests.unit.analytics_behaviour.agreement import all_agree
 
-EXAMPLES = 10
+EXAMPLES = 8
 HISTORIES_A_SEED = 10
 # UTC, no whole hours, and clocks that change: at two in the morning, and at midnight itself.
 ZONES = ("UTC", "Asia/Kathmandu", "America/New_York", "America/Havana")
@@ -79,10 +79,12 @@ def recent(seconds: int) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
+# Seconds from now to where reports of the last minutes begin and end, and a little beyond.
+EDGES = (-1751, -1750, -310, -260, -251, -250, -1, 0, 49, 50, 51)
 OFFSETS = st.sampled_from([0, 0, -1, 1, 1_000_000, 59_999_999, 60_000_000, 899_000_000])
 MOMENTS = st.one_of(
     st.builds(moment_of, st.integers(0, DAYS - 1), st.integers(0, 95), OFFSETS),
-    st.integers(-2400, 400).map(recent),
+    st.one_of(st.integers(-2400, 400), st.sampled_from(EDGES)).map(recent),
 )
 METADATA = st.fixed_dictionaries(
     {}, optional={"plan": st.sampled_from(PLANS), "price": st.sampled_from(PRICES)}
@@ -91,11 +93,12 @@ METADATA = st.fixed_dictionaries(
 EVENTS = st.builds(
     Sent, st.integers(0, 5), st.sampled_from(KINDS), MOMENTS, st.sampled_from(PEOPLE), METADATA
 )
+BULKS = st.tuples(st.just("bulk"), st.integers(0, 10**6))
 STEPS = st.one_of(
     st.tuples(st.just("one"), EVENTS),
     st.tuples(st.just("batch"), st.lists(st.one_of(EVENTS, st.none()), max_size=12)),
-    st.tuples(st.just("bulk"), st.integers(0, 10**6)),
-    st.tuples(st.just("bulk"), st.integers(0, 10**6)),
+    BULKS,
+    BULKS,
     st.tuples(st.just("replay"), st.integers(0, 10**6)),
     st.tuples(st.just("erase"), st.tuples(st.integers(0, len(PEOPLE) - 2), st.booleans())),
     st.tuples(st.just("erase_type"), st.sampled_from(KINDS)),
@@ -103,11 +106,14 @@ STEPS = st.one_of(
     st.tuples(st.just("seal"), st.none()),
     st.tuples(st.just("rebuild"), st.none()),
     st.tuples(st.just("retention"), st.none()),
+    st.tuples(st.just("retention"), st.none()),
     st.tuples(st.just("fold"), st.none()),
     st.tuples(st.just("zone"), st.sampled_from(ZONES)),
     st.tuples(st.just("wait"), st.integers(1, 400)),
 )
-HISTORIES = st.lists(STEPS, min_size=1, max_size=14)
+HISTORIES = st.builds(
+    lambda first, further: [first, *further], BULKS, st.lists(STEPS, min_size=3, max_size=14)
+)
 
 
 class Run:
@@ -151,7 +157,7 @@ class Run:
     def bulk(self, number: int) -> None:
         """Sends some dozens of events that one number stands for."""
         chance = random.Random(number)
-        self.batch([an_event(chance, 100 + n) for n in range(chance.randrange(5, 60))])
+        self.batch([an_event(chance, 100 + n) for n in range(chance.randrange(20, 60))])
 
     def replay(self, number: int) -> None:
         if self.sent:
@@ -381,7 +387,7 @@ def an_event(chance: random.Random, number: int) -> Sent:
     offset = chance.choice([0, -1, chance.randrange(900_000_000)])
     moment = moment_of(chance.randrange(DAYS), chance.randrange(96), offset)
     if chance.random() < 0.2:
-        moment = recent(chance.randrange(-2400, 400))
+        moment = recent(chance.choice([chance.randrange(-2400, 400), *EDGES[2:6]]))
     return Sent(number, kind, moment, chance.choice(PEOPLE), metadata)
 
 
