@@ -124,13 +124,19 @@ def test_a_rest_that_does_not_come_is_not_waited_for(stack: Stack) -> None:
 
 
 def test_a_client_library_reads_the_refusal_and_goes_on(stack: Stack) -> None:
+    body = {"username": "x" * 3_000_000}
     with requests.Session() as session:
         for _ in range(3):
-            url = stack.users_url + "/login"
-            assert (
-                session.post(url, json={"username": "x" * 3_000_000}, timeout=20).status_code == 413
-            )
+            refused = session.post(stack.users_url + "/login", json=body, timeout=20)
+            assert refused.status_code == 413
             assert session.get(stack.users_url + "/health/live", timeout=10).status_code == 200
+
+
+def test_who_is_still_sending_is_heard_out(stack: Stack) -> None:
+    body = b"x" * 30_000_000  # more than the buffers on the way hold
+    head = f"POST /login HTTP/1.1\r\nHost: x\r\n{JSON}Content-Length: {len(body)}\r\n\r\n"
+    (answer,) = answers(stack.ports["users"], head.encode() + body)
+    assert (answer.status, answer.getheader("Connection")) == (413, "close")
 
 
 def test_through_the_gateway_the_refusal_arrives_whole(gateway: Gateway) -> None:
