@@ -36,7 +36,8 @@ class SharedCounts(Storage):
 
     def __init__(self, uri: str, **options: Any) -> None:
         super().__init__(uri)
-        address, options = uri.removeprefix(SHARED), {**options, **bounded(REDIS_SECONDS)}
+        address = uri.removeprefix(SHARED)
+        options |= bounded(address, REDIS_SECONDS)
         self.redis, self.probed = RedisStorage(address, **options), RedisStorage(address, **options)
         self.memory = MemoryStorage()
         self.breaker = RedisBreaker("limits", self.probe)

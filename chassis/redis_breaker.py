@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
 from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
@@ -23,12 +26,46 @@ class PassedOver(ConnectionError):
     """Redis was not asked, since it lately did not answer."""
 
 
-def bounded(seconds: float) -> dict[str, Any]:
+class PromptConnection(Connection):
+    """Connects within its time-out, the look-up of the name and all its addresses included."""
+
+    def _connect(self) -> socket.socket:
+        made: Future[socket.socket] = Future()
+        Thread(target=self.make, args=(made,), name="redis connection", daemon=True).start()
+        try:
+            return made.result(self.socket_connect_timeout)
+        except TimeoutError:
+            made.add_done_callback(close_late)
+            raise
+
+    def make(self, made: Future[socket.socket]) -> None:
+        try:
+            made.set_result(super()._connect())  # type: ignore[no-untyped-call]
+        except Exception as error:
+            made.set_exception(error)
+
+
+class PromptTlsConnection(SSLConnection, PromptConnection):
+    """The same over TLS."""
+
+
+CONNECTIONS = {"redis": PromptConnection, "rediss": PromptTlsConnection}
+
+
+def close_late(made: Future[socket.socket]) -> None:
+    with suppress(Exception):
+        made.result().close()
+
+
+def bounded(url: str, seconds: float) -> dict[str, Any]:
     """Returns the options of a client that waits so long for each step and tries once.
 
     By default the library waits for ever and tries four times.
     """
+    scheme = url.partition(":")[0]
+    kind = {"connection_class": CONNECTIONS[scheme]} if scheme in CONNECTIONS else {}
     return {
+        **kind,
         "socket_connect_timeout": seconds,
         "socket_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),

@@ -197,7 +197,7 @@ class RedisBackend:
     """
 
     def __init__(self, url: str) -> None:
-        self.client = Redis.from_url(url, **bounded(REDIS_SECONDS))
+        self.client = Redis.from_url(url, **bounded(url, REDIS_SECONDS))
         self.breaker = RedisBreaker("sessions", self.probe)
         self.doubtful: list[tuple[Lock, str]] = []
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from flask_limiter import Limiter
 from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from chassis import limits, redis_breaker
 from chassis.limits import REDIS_SECONDS, SharedCounts
@@ -96,6 +99,63 @@ def test_a_silent_redis_is_waited_for_once_and_limits_are_held_meanwhile(
         assert limits.counter(client.application)(CALLERS["service"], 3)
         assert not limits.counter(client.application)(CALLERS["service"], 1)
         assert len(came) == 1, "nobody asked it again"
+
+
+def test_a_name_that_nobody_resolves_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up = threading.Event()
+
+    def look_up(*_: Any, **__: Any) -> list[Any]:
+        looked_up.wait(5)
+        raise socket.gaierror("no such name")
+
+    client = make_client(redis_url="redis://redis.example:6379/0", api_calls_per_minute=2)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    assert seconds(lambda: status(client)) < 2 * REDIS_SECONDS
+    assert [status(client) for _ in range(2)] == [200, 429]
+    looked_up.set()
+
+
+def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one made after the time-out, which nobody waits for any more."""
+    begun, late = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(5)
+        port, resolve = server.getsockname()[1], socket.getaddrinfo
+
+        def look_up(*given: Any, **more: Any) -> Any:
+            begun.set()
+            late.wait(5)
+            return resolve(*given, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        client = Redis.from_url(
+            f"redis://127.0.0.1:{port}", **redis_breaker.bounded("redis://127.0.0.1", 0.1)
+        )
+        with pytest.raises(RedisTimeout):
+            client.ping()
+        late.set()
+        came = server.accept()[0]
+        came.settimeout(5)
+        assert came.recv(1) == b"", "hung up"
+        came.close()
+
+
+def test_tls_is_spoken_where_the_address_says_so(certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with context.wrap_socket(server.accept()[0], server_side=True) as client:
+                while client.recv(4096):
+                    client.sendall(b"+PONG\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"rediss://127.0.0.1:{server.getsockname()[1]}?ssl_ca_certs={certificate}&protocol=2"
+        with Redis.from_url(url, **redis_breaker.bounded(url, 5)) as client:
+            assert client.ping()
 
 
 def test_all_who_are_under_way_wait_at_once_and_nobody_after_them(
