@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
-from redis.exceptions import ConnectionError, RedisError
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError
 from redis.retry import Retry
 
 from chassis.telemetry import get_logger
@@ -69,7 +69,9 @@ def bounded(url: str, seconds: float) -> dict[str, Any]:
         "socket_connect_timeout": seconds,
         "socket_timeout": seconds,
         "retry": Retry(NoBackoff(), 0),
-        # No library's name is told, which the app's user may not do.
+        # A greeting less to wait for at each new connection, than by the newer protocol, and no
+        # library's name is told, which the app's user may not do.
+        "protocol": 2,
         "driver_info": None,
     }
 
@@ -96,9 +98,11 @@ class RedisBreaker:
             raise PassedOver(f"Redis is passed over for {self.purpose}")
         try:
             return command()
-        except (RedisError, OSError) as error:
+        except Exception as error:  # what isn't Redis at all may confuse the client
             self.open(error)
-            raise
+            if isinstance(error, RedisError):
+                raise
+            raise InvalidResponse(str(error)) from error
 
     def open(self, error: Exception) -> None:
         if not self.is_open:
@@ -116,7 +120,7 @@ class RedisBreaker:
     def look(self) -> None:
         while self.is_open:
             time.sleep(LOOK_EVERY_SECONDS)
-            with suppress(RedisError, OSError):
+            with suppress(Exception):  # nothing may end the thread
                 self.probe()
                 self.is_open = False
                 log.info("redis is asked again", purpose=self.purpose)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,14 +65,20 @@ def silent_redis() -> Iterator[tuple[str, list[socket.socket]]]:
 
 
 @contextmanager
-def answering_redis(answer: bytes, delay: float = 0) -> Iterator[str]:
-    """Answers everything with the same words, after a while."""
+def answering_redis(answer: bytes | None = None, delay: float = 0) -> Iterator[str]:
+    """Answers everything with these words, or each count with the next number, after a while."""
+    numbers = itertools.count(1)
+
+    def answer_to(command: bytes) -> bytes:
+        if answer is not None:
+            return answer
+        return b":%d\r\n" % (next(numbers) if b"EVALSHA" in command else 30)
 
     def serve(client: socket.socket) -> None:
-        with client:
-            while client.recv(4096):
+        with client, suppress(OSError):
+            while command := client.recv(4096):
                 time.sleep(delay)
-                client.sendall(answer)
+                client.sendall(answer_to(command))
 
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -222,6 +229,8 @@ def test_a_redis_that_went_and_came_is_shared_again() -> None:
         b"-NOPERM this user has no permissions\r\n",
         b"-MISCONF Errors writing to the AOF file\r\n",
         b"-ERR something\r\n",
+        b"+OK\r\n",
+        b"$-1\r\n",
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
     ],
 )
@@ -250,16 +259,26 @@ def test_a_read_only_redis_is_not_asked_again_until_it_takes_writes() -> None:
         wait_until("its return", counts_of(client).check, BACK_SECONDS)
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.15, 0.25, 0.3])
+@pytest.mark.parametrize("delay", [0.05, 0.1, 0.15, 0.25, 0.3])
 def test_a_slow_redis_neither_flaps_nor_ends_the_limit(delay: float) -> None:
-    with answering_redis(b":1\r\n", delay) as address:
-        client = make_client(redis_url=address, api_calls_per_minute=1000)
+    with answering_redis(delay=delay) as address:
+        client = make_client(redis_url=address, api_calls_per_minute=10)
         opened: list[float] = []
         breaker = counts_of(client).breaker
         opens = breaker.open
-        breaker.open = lambda error: (opened.append(time.monotonic()), opens(error))[1]  # type: ignore[assignment,func-returns-value]
+
+        def open_and_note(error: Exception) -> None:
+            opened.append(time.monotonic())
+            opens(error)
+
+        breaker.open = open_and_note  # type: ignore[method-assign]
+        statuses: list[int] = []
         until = time.monotonic() + 3.5
-        while time.monotonic() < until:
-            assert status(client) == 200
-            time.sleep(0.01)
-        assert len(opened) == (1 if delay > REDIS_SECONDS else 0)
+        while time.monotonic() < until or len(statuses) < 22:
+            statuses.append(status(client))
+            time.sleep(0.05)
+        # One that is at the bound may be passed over once, on a busy machine.
+        assert len(opened) <= 1
+        assert opened or delay < REDIS_SECONDS
+        assert set(statuses[:10]) == {200}
+        assert set(statuses[20:]) == {429}, "ten by Redis, and ten by this worker at most"
