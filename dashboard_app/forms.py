@@ -19,7 +19,7 @@ from flask import Flask, g, request
 from chassis.errors import Problem, Unavailable
 from dashboard_app import session
 
-FORM_ID = re.compile(r"[\w-]{32}", re.ASCII)
+FORM_ID = re.compile(r"[\w-]{22}", re.ASCII)
 KEPT_SECONDS = 600
 # Longer than a service is waited for.
 UNDER_WAY_SECONDS = 15
@@ -33,8 +33,10 @@ def install(app: Flask) -> None:
 
 
 def form_id() -> str:
-    """Returns a new form's id; one that is shown again with complaints keeps its own."""
-    return str(g.get("form_id") or secrets.token_urlsafe(24))
+    """Returns the id of this page's forms: a new one, or that of the form with complaints."""
+    if not g.get("form_id"):
+        g.form_id = secrets.token_urlsafe(16)
+    return str(g.form_id)
 
 
 def sent_id() -> str | None:
