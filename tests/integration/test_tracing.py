@@ -114,7 +114,9 @@ def test_a_sign_in_is_one_trace_down_to_its_statements_and_holds_no_secret() -> 
         with Stack(parts=("users", "analytics"), settings=settings) as stack:
             person = {"username": "ada", "password": "tr0ub4dor-and-more"}
             account = person | {"email": "ada@example.com"}
-            requests.post(f"{stack.users_url}/users?code=a-secret-code", json=account, timeout=10)
+            refused = f"{stack.users_url}/users?code=a-secret-code"
+            assert requests.post(refused, json=account, timeout=10).status_code == 422
+            requests.post(f"{stack.users_url}/users", json=account, timeout=10).raise_for_status()
             token = requests.post(f"{stack.users_url}/login", json=person, timeout=10).json()
             headers = {"Authorization": f"Bearer {token['access_token']}"}
             # Analytics asks users for its public keys: a call from one service to another.

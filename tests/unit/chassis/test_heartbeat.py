@@ -12,6 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from chassis.heartbeat import Heartbeat
+from chassis.telemetry import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def usual_log_level() -> None:
+    """Has warnings logged, whatever the apps of other tests are set to."""
+    configure_logging("test", "INFO")
 
 
 def test_a_beat_sets_the_files_time_and_makes_the_folder_its_owners_alone(tmp_path: Path) -> None:
