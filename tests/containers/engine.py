@@ -97,7 +97,18 @@ class Engine:
         return done.returncode == 0
 
     def prepare(self) -> dict[str, str]:
-        """Makes the stand-in images; returns what compose.yaml calls them by."""
+        """Makes the stand-in images; returns what compose.yaml calls them by.
+
+        Nothing of Footfall is in them: raises Unavailable where they can't be made or run.
+        """
+        try:
+            images = self.stand_ins()
+            self.podman("run", "--rm", "--network", "none", stand_in("python"), "true")
+        except (RuntimeError, subprocess.TimeoutExpired) as error:
+            raise Unavailable(" ".join(str(error).split())[-300:]) from None
+        return images
+
+    def stand_ins(self) -> dict[str, str]:
         base = "localhost/footfall-standin-base:latest"
         if not self.has(base):
             root = HOME / "base.tar"
@@ -181,6 +192,8 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         if self.service:
             end(self.service)
+        layers = HOME / "storage" / "overlay"  # podman mounts them, and leaves them so
+        subprocess.run(["umount", "--recursive", layers], check=False, capture_output=True)
 
 
 def stand_in(name: str) -> str:
