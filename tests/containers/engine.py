@@ -192,8 +192,10 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         if self.service:
             end(self.service)
-        layers = HOME / "storage" / "overlay"  # podman mounts them, and leaves them so
-        subprocess.run(["umount", "--recursive", layers], check=False, capture_output=True)
+        # podman mounts its layers, one over the other, and leaves them so.
+        unmount = ["umount", "--recursive", str(HOME / "storage" / "overlay")]
+        while subprocess.run(unmount, check=False, capture_output=True).returncode == 0:
+            pass
 
 
 def stand_in(name: str) -> str:
