@@ -199,16 +199,3 @@ def test_an_address_that_leads_to_a_standby_and_back(
     platform.assert_well_again(time.monotonic())
     names = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^footfall-'"
     wait_until("nobody at the standby", lambda: standby.execute(names) == [(0,)], 5)
-
-
-def test_a_standby_that_is_promoted(
-    standby: PostgresServer, running: tuple[Platform, Link], primary: PostgresServer
-) -> None:
-    platform, link = running
-    link.targets = [standby.port]
-    hang_up(primary)
-    wait_until("health", lambda: platform.health() == (503, 503), 2)
-    platform.assert_reads_alone_work()
-    primary.stop()
-    assert standby.execute("SELECT pg_promote()") == [(True,)]
-    platform.assert_well_again(time.monotonic())
