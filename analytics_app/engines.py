@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event
 
 from analytics_app import deadlines, dialects
 from analytics_app.config import AnalyticsSettings
-from chassis import database
+from chassis import database, postgres
 
 REPLICA = "replica"
 LOOKUPS = "lookups"
@@ -56,12 +56,13 @@ def reading(
 def looking_up(url: str, settings: AnalyticsSettings) -> dict[str, Any]:
     """Returns options by which a look-up ends within ingest's time, whatever the server does.
 
-    No ping before each use: that would be one wait more.
+    No ping before each use, which would be one wait more: what has ended while idle is seen here.
     """
     timeout = settings.ingest_timeout_ms * 45 // 100
     found = options(url, "footfall-lookups", settings.ingest_pool_size, timeout, 0)
     pool = database.pool_that_waits(timeout / 1000)
-    return {**found, "pool_pre_ping": False, "poolclass": pool}
+    listeners = [*found["pool_events"], (postgres.replace_ended, "checkout")]
+    return {**found, "pool_pre_ping": False, "poolclass": pool, "pool_events": listeners}
 
 
 def erasing(url: str) -> dict[str, Any]:

@@ -164,7 +164,8 @@ class Writers:
         except (Empty, ValueError):  # ValueError: the deadline is over
             raise not_answering() from None
         try:
-            if lane.connection is None:
+            if lane.connection is None or self.dialect.has_ended(lane.connection):
+                self.dialect.close(lane.connection)
                 lane.connection = self.dialect.open_for_ingest(self.engine, deadline, self.timeout)
             yield lane
         except BaseException as error:

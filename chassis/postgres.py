@@ -6,6 +6,7 @@ those it doesn't know, or drops them without a word where it is told to ignore t
 
 from __future__ import annotations
 
+import select
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -23,6 +24,7 @@ from chassis.telemetry import get_logger
 UNABLE = ("08", "25006", "25P03", "25P04", "55000", "57P0")
 READ_ONLY_SECONDS = 1.0  # so long a session that can't write is kept before another is tried
 READ_ONLY = "read_only_since"
+IS_NEW = "is_new"
 POOLER_SECONDS = 0.5
 TRANSACTION_POOLING = (
     "the pooler before the database lends its connections by the transaction: "
@@ -53,6 +55,7 @@ def session_listeners(settings: Mapping[str, str], *, writes: bool) -> Listeners
     def begin(connection: Any, record: Any) -> None:
         read_only = begin_session(connection, settings)
         record.info[READ_ONLY] = time.monotonic() if read_only and writes else None
+        record.info[IS_NEW] = True
 
     return [(begin, "connect"), (replace_read_only, "checkout"), (reset_modes, "checkin")]
 
@@ -116,6 +119,25 @@ def is_shared(connection: Any, pid: int) -> bool:
     with closing(other):  # which is in a transaction once it has asked, and so holds its process
         other.patience, other.pulse = POOLER_SECONDS, None
         return bool(pid == asked(other, ask)[0] or pid != asked(connection, ask)[0])
+
+
+def has_ended(connection: Any) -> bool:
+    """Whether the server has ended an idle session, as far as word of it has come; asks nobody.
+
+    Nothing else comes unasked but news of a setting, after which another session does as well.
+    """
+    poller = select.poll()
+    try:
+        poller.register(connection, select.POLLIN)
+    except psycopg2.Error:  # it is closed here
+        return True
+    return bool(poller.poll(0))
+
+
+def replace_ended(connection: Any, record: Any, _lent: Any) -> None:
+    """Has a session that ended while it was idle replaced when it is lent: a pool's listener."""
+    if not record.info.pop(IS_NEW, False) and has_ended(connection):
+        raise DisconnectionError("the server has ended the session")
 
 
 def replace_read_only(_connection: Any, record: Any, _lent: Any) -> None:

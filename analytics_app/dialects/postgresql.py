@@ -33,6 +33,7 @@ from analytics_app.dialects import partitions
 from analytics_app.dialects.rows import PartitionLimits, Row, Stored
 from analytics_app.zones import QUARTER_US, day_number, microseconds
 from chassis.patience import wait_until
+from chassis.postgres import has_ended as has_ended  # what writers.py asks each engine
 from chassis.postgres import is_unable, setup
 
 NEEDS_A_TYPE = True  # no index holds all events by time alone: that would be a third

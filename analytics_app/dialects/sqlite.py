@@ -81,6 +81,11 @@ def close(connection: Any) -> None:
         connection.close()
 
 
+def has_ended(_connection: Any) -> bool:
+    """Whether the other side has ended the connection: there is none."""
+    return False
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether the error says that the database is locked for too long or can't be read."""
     return isinstance(error, sqlite3.OperationalError)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from analytics_app.keys import BELIEVED_SECONDS
 from tests.chaos.link import Link, Wire
 from tests.integration.users_service import PASSWORD
 from tests.servers import PostgresServer, standby_of, wait_until
@@ -17,6 +18,7 @@ from tests.stack import Stack
 
 READ_ONLY = "default_transaction_read_only"
 WELL_AGAIN_SECONDS = 2.0
+ENDS_ARRIVE_SECONDS = 0.3  # over the link, at which nobody can see them come
 AGREED = {"wal_level": "replica", "max_wal_senders": "5", "hot_standby": "on"}
 
 
@@ -186,6 +188,18 @@ def hang_up(server: PostgresServer) -> None:
     )
 
 
+def test_sessions_that_ended_while_idle_cost_nobody_an_answer(
+    primary: PostgresServer, running: tuple[Platform, Link]
+) -> None:
+    platform, _ = running
+    time.sleep(BELIEVED_SECONDS)  # so that the key is looked up anew
+    hang_up(primary)
+    time.sleep(ENDS_ARRIVE_SECONDS)
+    for number, call in enumerate((*platform.changes(), *platform.reads())):
+        answer = call()
+        assert answer.ok, (number, answer.text)
+
+
 def test_an_address_that_leads_to_a_standby_and_back(
     primary: PostgresServer, standby: PostgresServer, running: tuple[Platform, Link]
 ) -> None:
@@ -199,3 +213,16 @@ def test_an_address_that_leads_to_a_standby_and_back(
     platform.assert_well_again(time.monotonic())
     names = "SELECT count(*) FROM pg_stat_activity WHERE application_name ~ '^footfall-'"
     wait_until("nobody at the standby", lambda: standby.execute(names) == [(0,)], 5)
+
+
+def test_a_standby_that_is_promoted(
+    standby: PostgresServer, running: tuple[Platform, Link], primary: PostgresServer
+) -> None:
+    platform, link = running
+    link.targets = [standby.port]
+    hang_up(primary)
+    wait_until("health", lambda: platform.health() == (503, 503), 2)
+    platform.assert_reads_alone_work()
+    primary.stop()
+    assert standby.execute("SELECT pg_promote()") == [(True,)]
+    platform.assert_well_again(time.monotonic())
