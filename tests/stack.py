@@ -115,6 +115,14 @@ class Stack:
                     f"{name}_app:create_app()"]  # fmt: skip
         return [BIN / "flask", "--app", *WORKERS[name].split()]
 
+    def first_account(self) -> dict[str, str]:
+        """Registers the first account and returns its headers, signed in."""
+        person = {"username": "ada", "password": "tr0ub4dor-and-more"}
+        account = person | {"email": "ada@example.com"}
+        assert requests.post(f"{self.users_url}/users", json=account, timeout=10).ok
+        answer = requests.post(f"{self.users_url}/login", json=person, timeout=10)
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
     def is_healthy(self, name: str) -> bool:
         """Whether the app answers that it is ready; raises with its log if it ended instead."""
         if self.processes[name].poll() is not None:

@@ -41,6 +41,20 @@ def has_ipv6() -> bool:
     return True
 
 
+def wait_for_the_relay(stack: Stack) -> None:
+    """Returns when a registration and a sign-in have been told to analytics."""
+    users = Api(stack.users_url)
+    account = users.register("ada").json()
+    bearer = {"Authorization": f"Bearer {users.tokens('ada')['access_token']}"}
+    mine = f"{stack.analytics_url}/analytics/users/{account['id']}/events"
+
+    def told() -> bool:
+        answer = requests.get(mine, headers=bearer, timeout=5)
+        return answer.ok and len(answer.json()["items"]) >= 2
+
+    wait_until("the relay's events", told, 30)
+
+
 ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
 
 
@@ -50,16 +64,7 @@ def test_no_call_between_our_own_goes_by_a_proxy_or_a_password_file() -> None:
     (stack.home / ".netrc").write_text("machine 127.0.0.1 login mallory password x\n")
     (stack.home / ".netrc").chmod(0o600)
     with stack:
-        users = Api(stack.users_url)
-        account = users.register("ada").json()
-        bearer = {"Authorization": f"Bearer {users.tokens('ada')['access_token']}"}
-        mine = f"{stack.analytics_url}/analytics/users/{account['id']}/events"
-
-        def told() -> bool:
-            answer = requests.get(mine, headers=bearer, timeout=5)
-            return answer.ok and len(answer.json()["items"]) >= 2
-
-        wait_until("the relay's events", told, 30)
+        wait_for_the_relay(stack)
         health = requests.get(f"{stack.dashboard_url}/health", timeout=5).json()
         assert health["status"] == "ok", health
         for app in ("users", "analytics", "dashboard"):
@@ -218,16 +223,7 @@ def test_a_sign_of_life_that_can_not_be_left_ends_no_worker(tmp_path: Path, make
     for name in ("relay", "maintenance"):
         make(folder / name)
     with Stack(settings={"LIVENESS_DIR": str(folder)}) as stack:
-        users = Api(stack.users_url)
-        account = users.register("ada").json()
-        bearer = {"Authorization": f"Bearer {users.tokens('ada')['access_token']}"}
-        mine = f"{stack.analytics_url}/analytics/users/{account['id']}/events"
-
-        def told() -> int:
-            answer = requests.get(mine, headers=bearer, timeout=5)
-            return len(answer.json()["items"]) if answer.ok else 0
-
-        wait_until("the relay's events", lambda: told() >= 2, 30)
+        wait_for_the_relay(stack)
         time.sleep(1)
         for name in ("relay", "maintenance"):
             assert stack.processes[name].poll() is None

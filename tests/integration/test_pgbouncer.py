@@ -107,7 +107,7 @@ def test_the_platform_works_behind_it(server: PostgresServer, session_pooling: i
     with migrated(session_pooling) as stack:
         for url in (stack.users_url, stack.analytics_url):
             assert requests.get(f"{url}/health", timeout=10).json()["checks"]["database"] == "ok"
-        headers = signed_in(stack)
+        headers = stack.first_account()
         event = {"event_type": "page_view", "user_id": 77}
         for path, body in (("", event), ("/batch", {"events": [event] * 3})):
             url = f"{stack.analytics_url}/analytics/events{path}"
@@ -142,14 +142,6 @@ def assert_every_session_is_ours(server: PostgresServer) -> None:
     )
     assert ("footfall-ingest",) in names
     assert all(":" not in str(name) for (name,) in names), names
-
-
-def signed_in(stack: Stack) -> dict[str, str]:
-    person = {"username": "ada", "password": "tr0ub4dor-and-more"}
-    account = person | {"email": "ada@example.com"}
-    assert requests.post(f"{stack.users_url}/users", json=account, timeout=10).ok
-    answer = requests.post(f"{stack.users_url}/login", json=person, timeout=10)
-    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
 def total(stack: Stack, headers: dict[str, str]) -> int:

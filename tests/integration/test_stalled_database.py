@@ -173,6 +173,17 @@ def assert_all_give_up_in_time(
     assert not late
 
 
+def assert_gives_up_in_time_and_returns(
+    calls: dict[str, Callable[[], requests.Response]], health: str, stall: Stall
+) -> None:
+    """Asserts that all is well, then 503 in time, and soon after the stall well again."""
+    assert {call().status_code for call in calls.values()} == {200}
+    assert requests.get(health, timeout=10).status_code == 200
+    assert_all_give_up_in_time(calls, health, stall)
+    for call in (*calls.values(), lambda: requests.get(health, timeout=10)):
+        wait_until("its return", lambda call=call: call().ok, 2)
+
+
 def behind(stall: Stall, running: Service) -> str:
     return f"postgresql://postgres@127.0.0.1:{stall.port}/{running.database}"
 
@@ -189,12 +200,7 @@ def test_analytics_gives_up_in_time(server: PostgresServer, stall: Stall) -> Non
     with service(server) as running:
         move(running, stall)
         calls = analytics_calls(running)
-        assert {call().status_code for call in calls.values()} == {200}
-        health = f"{running.url}/health"
-        assert requests.get(health, timeout=10).status_code == 200
-        assert_all_give_up_in_time(calls, health, stall)
-        for call in (*calls.values(), lambda: requests.get(health, timeout=10)):
-            wait_until("its return", lambda call=call: call().ok, 2)
+        assert_gives_up_in_time_and_returns(calls, f"{running.url}/health", stall)
 
 
 def move(running: Service, stall: Stall, **settings: str) -> None:
@@ -239,12 +245,7 @@ def test_users_gives_up_in_time(server: PostgresServer, stall: Stall) -> None:
             "sign in": lambda: api.sign_in("ada", PASSWORD),
             "revoked": lambda: api.call("GET", "/.well-known/revoked"),
         }
-        assert {call().status_code for call in calls.values()} == {200}
-        health = f"{stack.users_url}/health"
-        assert requests.get(health, timeout=10).status_code == 200
-        assert_all_give_up_in_time(calls, health, stall)
-        for call in (*calls.values(), lambda: requests.get(health, timeout=10)):
-            wait_until("its return", lambda call=call: call().ok, 2)
+        assert_gives_up_in_time_and_returns(calls, f"{stack.users_url}/health", stall)
 
 
 def test_a_slow_report_has_all_its_time(server: PostgresServer) -> None:

@@ -70,7 +70,7 @@ def test_reports_come_from_the_replica_and_say_of_when(primary: PostgresServer) 
             settings={"ANALYTICS_REPLICA_URL": address},
         )
         with stack:
-            headers = signed_in(stack)
+            headers = stack.first_account()
             stored = requests.post(
                 f"{stack.analytics_url}/analytics/events",
                 json={"event_type": "page_view"}, headers=headers, timeout=10,
@@ -85,14 +85,6 @@ def test_reports_come_from_the_replica_and_say_of_when(primary: PostgresServer) 
             assert (down.status_code, down.json()["status"]) == (200, "degraded")
     finally:
         end(replica.process)
-
-
-def signed_in(stack: Stack) -> dict[str, str]:
-    person = {"username": "ada", "password": "tr0ub4dor-and-more"}
-    account = person | {"email": "ada@example.com"}
-    assert requests.post(f"{stack.users_url}/users", json=account, timeout=10).ok
-    answer = requests.post(f"{stack.users_url}/login", json=person, timeout=10)
-    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
 def summary(stack: Stack, headers: dict[str, str]) -> dict[str, object]:

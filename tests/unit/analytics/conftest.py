@@ -17,6 +17,7 @@ from alembic.operations import Operations
 from cryptography.hazmat.primitives.asymmetric import ec
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 import analytics_app
@@ -184,6 +185,15 @@ def migrate() -> None:
     ):
         for name in MIGRATIONS:
             import_module(f"analytics_app.migrations.versions.{name}").upgrade()
+
+
+def partitions() -> int:
+    """Returns how many partitions the app's PostgreSQL has for events."""
+    found: int = db.session.execute(
+        text("SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass")
+    ).scalar_one()
+    db.session.rollback()
+    return found
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import func, select, text, update
 
 from analytics_app.models import DailyUse, EventType, db
-from tests.unit.analytics.conftest import Api, MakeApp, user_token
+from tests.unit.analytics.conftest import Api, MakeApp, partitions, user_token
 
 NOW = "2026-05-01T10:00:00Z"
 OWN = 9  # the users service's types are registered from the start
@@ -142,14 +142,6 @@ def months(years: range) -> list[dict[str, Any]]:
         for year in years
         for month in range(1, 13)
     ]
-
-
-def partitions() -> int:
-    found: int = db.session.execute(
-        text("SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass")
-    ).scalar_one()
-    db.session.rollback()
-    return found
 
 
 @pytest.fixture

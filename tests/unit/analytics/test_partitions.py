@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from analytics_app.dialects import partitions as partitioning
 from analytics_app.dialects.rows import PartitionLimits
 from analytics_app.models import db
-from tests.unit.analytics.conftest import Api, MakeApp, user_token
+from tests.unit.analytics.conftest import Api, MakeApp, partitions, user_token
 
 SLOW = """
 CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS
@@ -52,14 +52,6 @@ def months(number: int, first: int = 2001) -> list[dict[str, Any]]:
         }
         for n in range(number)
     ]
-
-
-def partitions() -> int:
-    found: int = db.session.execute(
-        text("SELECT count(*) FROM pg_inherits WHERE inhparent = 'events'::regclass")
-    ).scalar_one()
-    db.session.rollback()
-    return found
 
 
 def run(sql: str) -> None:

@@ -17,30 +17,31 @@ def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     monkeypatch.setattr("time.time", lambda: moment)
 
 
+def sign_in_by_a_form_of(
+    seconds: float, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """Returns the status of a sign-in by a form that was made at that many seconds from now."""
+    platform.person("ada")
+    browser = platform.visitor()
+    with monkeypatch.context() as patched:
+        set_clock(patched, seconds)
+        token = csrf_of(browser.get("/login").text)
+    form = {"username": "ada", "password": PASSWORD, "csrf_token": token}
+    return browser.client.post("/login", data=form).status_code
+
+
 @pytest.mark.parametrize(("ahead", "status"), [(1, 303), (5, 303), (25, 303), (45, 403)])
 def test_a_form_of_a_dashboard_that_is_ahead_is_taken(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, ahead: int, status: int
 ) -> None:
-    platform.person("ada")
-    browser = platform.visitor()
-    with monkeypatch.context() as patched:
-        set_clock(patched, ahead)
-        token = csrf_of(browser.get("/login").text)
-    form = {"username": "ada", "password": PASSWORD, "csrf_token": token}
-    assert browser.client.post("/login", data=form).status_code == status
+    assert sign_in_by_a_form_of(ahead, platform, monkeypatch) == status
 
 
 @pytest.mark.parametrize(("hours", "status"), [(11.9, 303), (12.1, 403)])
 def test_a_form_is_good_for_twelve_hours(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, hours: float, status: int
 ) -> None:
-    platform.person("ada")
-    browser = platform.visitor()
-    with monkeypatch.context() as patched:
-        set_clock(patched, -hours * 3600)
-        token = csrf_of(browser.get("/login").text)
-    form = {"username": "ada", "password": PASSWORD, "csrf_token": token}
-    assert browser.client.post("/login", data=form).status_code == status
+    assert sign_in_by_a_form_of(-hours * 3600, platform, monkeypatch) == status
 
 
 def refreshes(platform: Platform) -> int:

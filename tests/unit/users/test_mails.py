@@ -65,6 +65,15 @@ def confirm(app: Flask, code: str) -> TestResponse:
     return app.test_client().post("/password-reset/confirm", json=body)
 
 
+def give_up_unanswered(app: Flask, server: SmtpServer, clock: Clock) -> None:
+    """Asks for a reset, whose mail is given up after three tries without an answer."""
+    server.refusals["END"] = ""
+    ask(app)
+    for _ in range(3):
+        deliver(app)
+        clock.forward(minutes=11)
+
+
 def waiting(app: Flask) -> list[Mail]:
     with app.app_context():
         return list(db.session.scalars(select(Mail).order_by(Mail.id)))
@@ -145,11 +154,7 @@ def test_a_mail_without_an_answer_is_sent_again_the_same_and_then_kept(
 def test_the_link_of_a_mail_without_an_answer_holds(
     app: Flask, server: SmtpServer, moving_clock: Clock
 ) -> None:
-    server.refusals["END"] = ""
-    ask(app)
-    for _ in range(3):
-        deliver(app)
-        moving_clock.forward(minutes=11)
+    give_up_unanswered(app, server, moving_clock)
     assert confirm(app, code_in(server.taken[0].message)).status_code == 204
 
 
@@ -610,11 +615,7 @@ def test_mails_that_still_wait_are_neither_requeued_nor_discarded(app: Flask) ->
 def test_a_reset_sent_again_by_hand_has_a_new_code_under_a_new_message_id(
     app: Flask, server: SmtpServer, moving_clock: Clock
 ) -> None:
-    server.refusals["END"] = ""
-    ask(app)
-    for _ in range(3):
-        deliver(app)
-        moving_clock.forward(minutes=11)
+    give_up_unanswered(app, server, moving_clock)
     server.refusals.clear()
     moving_clock.forward(days=3)
     run(app, "requeue", "--all")
