@@ -20,35 +20,6 @@ from users_app.origin import Origin
 from users_app.parts import parts
 
 
-def register(
-    *,
-    email: str,
-    username: str,
-    password: str,
-    full_name: str | None,
-    invite: str | None,
-    origin: Origin,
-    key: str | None = None,
-) -> User:
-    """Adds an account; raises Forbidden, Invalid (the invite) or Conflict (a name taken).
-
-    The same form under the same `key` again, even at the same time, returns the account that
-    it made.
-    """
-    refuse_by_policy(invite)
-    form = Form(email, username, password, full_name, invite)
-    digest = repeats.form_digest(key, email, username, full_name, invite) if key else None
-    account = repeats.account_made_by(digest, password, origin)
-    try:
-        account = account or made(form, digest, origin)
-    except (Conflict, Invalid):  # its twin may have been first
-        account = repeats.account_made_by(digest, password, origin)
-        if account is None:
-            raise
-    tell(user_id=account.id, account_id=account.id)
-    return account
-
-
 @dataclass(frozen=True, slots=True)
 class Form:
     """What who registers has filled in."""
@@ -58,6 +29,26 @@ class Form:
     password: str
     full_name: str | None
     invite: str | None
+
+
+def register(form: Form, origin: Origin, key: str | None = None) -> User:
+    """Adds an account; raises Forbidden, Invalid (the invite) or Conflict (a name taken).
+
+    The same form under the same `key` again, even at the same time, returns the account that
+    it made.
+    """
+    refuse_by_policy(form.invite)
+    fields = form.email, form.username, form.full_name, form.invite
+    digest = repeats.form_digest(key, *fields) if key else None
+    account = repeats.account_made_by(digest, form.password, origin)
+    try:
+        account = account or made(form, digest, origin)
+    except (Conflict, Invalid):  # its twin may have been first
+        account = repeats.account_made_by(digest, form.password, origin)
+        if account is None:
+            raise
+    tell(user_id=account.id, account_id=account.id)
+    return account
 
 
 def made(form: Form, digest: str | None, origin: Origin) -> User:

@@ -53,7 +53,7 @@ def register(
     with its `Idempotency-Key` and the same body within ten minutes, it is answered with the
     account that it made.
     """
-    account = registration.register(**dict(body), origin=origin(), key=idempotency_key)
+    account = registration.register(registration.Form(**dict(body)), origin(), idempotency_key)
     return shown(account), 201
 
 
