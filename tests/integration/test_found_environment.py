@@ -224,7 +224,7 @@ def test_a_sign_of_life_that_can_not_be_left_ends_no_worker(tmp_path: Path, make
         make(folder / name)
     with Stack(settings={"LIVENESS_DIR": str(folder)}) as stack:
         wait_for_the_relay(stack)
-        time.sleep(1)
+        time.sleep(1)  # some rounds more, which would log again
         for name in ("relay", "maintenance"):
             assert stack.processes[name].poll() is None
             assert stack.log(name).count("the sign of life can't be left") == 1

@@ -122,7 +122,7 @@ def test_all_who_wait_learn_it_from_one_probe(stall: Stall, server: PostgresServ
         before = threading.active_count()
         with silence(stall):
             begun = time.monotonic()
-            time.sleep(1.2)
+            time.sleep(1.2)  # past the silence after which the probe begins
             assert threading.active_count() <= before + 1
             assert max(each.result() for each in waiting) - begun < PROMISED_SECONDS
     ours.dispose()

@@ -118,7 +118,7 @@ def test_a_stalled_redis_is_waited_for_once_and_then_passed_over(
         }
     )
     with crowd.at_work():
-        time.sleep(3)
+        time.sleep(3)  # what is usual is measured in it
         with stalled(redis) as began:
             time.sleep(STALL_SECONDS)
         ended = time.monotonic()
@@ -127,7 +127,7 @@ def test_a_stalled_redis_is_waited_for_once_and_then_passed_over(
             lambda: any(each[2] == 200 for each in crowd.between("page", ended, ended + 10)),
             10,
         )
-        time.sleep(1)
+        time.sleep(1)  # so that calls begin after the return too
     for name in crowd.calls:
         usual = max(took for _, took, _ in crowd.between(name, began - 2, began - 0.5))
         bound = PAGE_SECONDS if name == "page" else BOUND_SECONDS

@@ -197,7 +197,7 @@ def test_a_stopped_redis_is_shared_again_within_seconds_of_going_on() -> None:
             assert seconds(lambda: [status(one) for _ in range(20)]) < REDIS_SECONDS
             assert status(one) == 429, "in its own memory"
             assert not counts_of(one).check()
-            time.sleep(2.5)
+            time.sleep(2.5)  # two looks, which must not close it
             assert not counts_of(one).check(), "still stopped"
         finally:
             process.send_signal(signal.SIGCONT)
@@ -253,7 +253,7 @@ def test_a_read_only_redis_is_not_asked_again_until_it_takes_writes() -> None:
         port = primary.rpartition(":")[2].partition("/")[0]
         direct.execute_command("REPLICAOF", "127.0.0.1", port)
         assert [status(client) for _ in range(3)] == [200, 200, 429]
-        time.sleep(1.5)
+        time.sleep(1.5)  # one look, which must not close it
         assert not counts_of(client).check(), "it answers a ping, and takes no count"
         direct.execute_command("REPLICAOF", "NO", "ONE")
         wait_until("its return", counts_of(client).check, BACK_SECONDS)
