@@ -19,7 +19,6 @@ from psycopg2 import Error, OperationalError, extensions
 CONNECT_SECONDS = 1.0
 QUIET_SECONDS = 0.7
 PROBE_SECONDS = 1.0
-BELIEVED_SECONDS = 2.0
 GLANCE_SECONDS = 0.05
 PROBE_AGAIN_SECONDS = 1.0
 LOOK_SECONDS = 0.1
@@ -44,8 +43,11 @@ class Pulse:
         self.heard = self.probed = self.silent = float("-inf")
 
     def is_silent(self) -> bool:
-        """Whether somebody found it silent moments ago, and nobody has heard it since."""
-        return self.silent > max(self.heard, time.monotonic() - BELIEVED_SECONDS)
+        """Whether it was found silent, and nobody has heard it since; who asks has it probed."""
+        if self.silent <= self.heard:
+            return False
+        self.begin_probe()
+        return True
 
     def note_silence(self, since: float) -> None:
         """Says that nothing came since then, where something had to, unless others heard it."""
@@ -73,14 +75,15 @@ class Pulse:
                 self.lock.release()
 
     def probe(self) -> None:
-        """Asks the server, and notes it if nobody hears a word from it in time."""
+        """Asks the server, and notes whether anybody hears a word from it in time."""
         begun = time.monotonic()
         try:
             ask(self.parameters, begun + PROBE_SECONDS)
+            self.heard = time.monotonic()
         except Silence:
             self.note_silence(begun)
         except Error:  # it answers, if only to refuse
-            pass
+            self.heard = time.monotonic()
         finally:
             self.probed = time.monotonic()
             self.lock.release()

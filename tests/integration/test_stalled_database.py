@@ -107,6 +107,21 @@ def fails(ours: Engine) -> bool:
     return False
 
 
+def test_once_it_is_known_nobody_waits_until_it_answers_again(stall: Stall) -> None:
+    ours = engine(stall.port, 20)
+    database.check(ours)
+    with silence(stall):
+        assert fails(ours)
+        known = time.monotonic()
+        while time.monotonic() < known + 3:
+            begun = time.monotonic()
+            assert fails(ours)
+            assert time.monotonic() - begun < 0.5
+            time.sleep(0.2)
+    wait_until("its return", lambda: not fails(ours), 2)
+    ours.dispose()
+
+
 def test_all_who_wait_learn_it_from_one_probe(stall: Stall, server: PostgresServer) -> None:
     ours = engine(stall.port, 20)
 
@@ -159,7 +174,7 @@ def assert_all_give_up_in_time(
     with ThreadPoolExecutor(64) as pool, silence(stall, *others):
         pending: list[Future[Answered]] = []
         for second in range(4):
-            if second != 2:  # then what was found out is forgotten
+            if second != 2:  # so that those after it find nobody who waits
                 for what, call in calls.items():
                     pending += [pool.submit(timed, what, call) for _ in range(AT_ONCE // 2)]
             for _ in range(2):
