@@ -31,7 +31,7 @@ TOO_BUSY = "So many events are coming in that this must wait: try again soon."
 
 @dataclass(slots=True)
 class Computation:
-    """A question under way, and what came of it: an answer, a problem, or neither.
+    """A question under way, and what came of it: an answer, an error, or neither.
 
     What it reads was stored before `reads_at`, a moment of the monotonic clock.
     """
@@ -39,7 +39,7 @@ class Computation:
     reads_at: float = math.inf
     is_over: bool = False
     answer: Any = None
-    problem: Problem | None = None
+    error: Exception | None = None
 
     def begin_reading(self) -> None:
         """Notes that what is stored from now on may be missing."""
@@ -63,20 +63,19 @@ class AdmissionControl:
         self.free_at = 0.0
 
     def once(self, question: Hashable, deadline: Deadline, compute: Compute) -> Any:
-        """Returns the answer, computed by whoever asks first; raises its problem.
+        """Returns the answer, computed by whoever asks first; raises its error.
 
         An answer is given to whoever asked before it began to read, so that it holds all that
-        was stored before it was asked for; those who ask later share the next one. If it was
-        given up, since its client went away or found no place, the next one computes.
+        was stored before it was asked for; those who ask later share the next one. An error is
+        given to all who wait: one after the other they would find the same. If it was given up,
+        since its client went away or found no place, the next one computes.
         """
         asked_at = time.monotonic()
         while (found := self.begun(question)) is not None:
             self.wait_out(found, deadline)
-            if found.reads_at < asked_at:
-                continue
-            if found.problem:
-                raise found.problem
-            if found.answer is not None:
+            if found.error:
+                raise found.error
+            if found.answer is not None and found.reads_at >= asked_at:
                 return found.answer
         return self.computed(question, deadline, compute)
 
@@ -97,9 +96,9 @@ class AdmissionControl:
         try:
             mine.answer = compute(mine)
             return mine.answer
-        except Problem as problem:
-            if not deadline.gone and not isinstance(problem, TooManyRequests):
-                mine.problem = problem
+        except Exception as error:
+            if not deadline.gone and not isinstance(error, TooManyRequests):
+                mine.error = error
             raise
         finally:
             with self.changed:

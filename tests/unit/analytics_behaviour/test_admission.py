@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy.exc import OperationalError
 
 from analytics_app.behaviour.admission import (
     LOOK_SECONDS,
@@ -22,6 +23,7 @@ from analytics_app.deadlines import Deadline
 from analytics_app.services import services_in
 from analytics_app.writers import Busyness
 from chassis.errors import FieldError, Invalid, Problem, TooManyRequests, Unavailable
+from chassis.patience import Silence
 from tests.servers import BUSY_SECONDS
 from tests.unit.analytics.conftest import Api
 from tests.unit.analytics_behaviour.test_timeouts import REPORTS
@@ -162,27 +164,27 @@ def test_whoever_waits_and_has_gone_waits_no_longer() -> None:
 class Question:
     """A question that is computed until it is let go, and how often it was."""
 
-    def __init__(self, problem: Problem | None = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.control = AdmissionControl(lambda: 0.0, 2)
         self.go_on, self.times, self.answers = threading.Event(), 0, list[object]()
         self.read_on = threading.Event()
         self.read_on.set()
-        self.problem = problem
+        self.error = error
 
     def compute(self, computation: Computation) -> int:
         self.times += 1
         assert self.go_on.wait(10)
         computation.begin_reading()
         assert self.read_on.wait(10)
-        if self.problem:
-            raise self.problem
+        if self.error:
+            raise self.error
         return self.times
 
     def ask(self, deadline: Deadline | None = None) -> None:
         try:
             self.answers.append(self.control.once("q", deadline or Deadline(10), self.compute))
-        except Problem as problem:
-            self.answers.append(problem)
+        except Exception as error:
+            self.answers.append(error)
 
 
 def test_the_same_question_under_way_is_computed_once() -> None:
@@ -230,6 +232,22 @@ def test_its_refusal_is_shared_too() -> None:
         thread.join()
     assert question.times == 1
     assert all(isinstance(each, Invalid) for each in question.answers)
+
+
+@pytest.mark.parametrize("error", [Unavailable("gone"), OperationalError("", {}, Silence())])
+def test_its_error_is_shared_by_all_who_wait(error: Exception) -> None:
+    question = Question(error)
+    question.read_on.clear()
+    question.go_on.set()
+    first = started(question.ask)
+    waiting_for(lambda: question.control.under_way["q"].reads_at < math.inf)
+    later = [started(question.ask) for _ in range(3)]
+    waiting_for(lambda: question.control.waiting == 3)
+    question.read_on.set()
+    for thread in (first, *later):
+        thread.join()
+    assert question.times == 1, "one after the other, each would wait for the same"
+    assert question.answers == [error] * 4
 
 
 @pytest.mark.parametrize("problem", [Unavailable("gone"), TooManyRequests()])
