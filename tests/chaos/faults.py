@@ -10,17 +10,19 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+import psycopg2
 import requests
 
 from tests.chaos.actors import Forgetful, Place
 from tests.chaos.platform import Platform
 from tests.chaos.tools import Missing, clock_library, program
-from tests.servers import end, wait_until
+from tests.servers import PostgresServer, end, wait_until
 from tests.stack import APPS, BIN, ROOT, WORKERS
 
 OUTAGE_SECONDS = 4.0
@@ -32,6 +34,7 @@ FLOOD_TYPES, MAX_TYPES = 50_000, 2_000
 LIMIT_OF_TYPES = "MAX_EVENT_TYPES"
 HEAVY_EVENTS, HEAVY_ID = 600_000, 10**13
 BATCH_EVENTS = 1_000
+LOG_MEGABYTES = 500  # more than the log may hold before a checkpoint
 T = TypeVar("T")
 EVERYTHING = frozenset(APPS)
 # Who can't work without it: the dashboard asks the users service who somebody is, and keeps its
@@ -146,9 +149,13 @@ def database_read_only(name: str) -> Fault:
     )
 
 
-def disk_full(name: str) -> Fault:
+def disk_full(name: str, *, log: bool) -> Fault:
+    """Tables can't grow any more; with `log` the server can't write its log either, and ends."""
+
     def fill(platform: Platform) -> None:
         platform.disk(name).fill()
+        if log:
+            use_up_log(platform.databases[name])
         time.sleep(OUTAGE_SECONDS)
 
     def free(platform: Platform) -> None:
@@ -159,7 +166,15 @@ def disk_full(name: str) -> Fault:
             server.start()
 
     words = f"no byte left on the disk of {name}' PostgreSQL for {OUTAGE_SECONDS:.0f} s"
+    words += ", nor in its log, so that it ends" if log else ""
     return Fault(f"{name}-disk-full", words, fill, free, needed_by=NEEDED_BY[name])
+
+
+def use_up_log(server: PostgresServer) -> None:
+    """Has the server write its log until it can't: files that it has at hand hold some more."""
+    with suppress(psycopg2.Error):
+        for _ in range(LOG_MEGABYTES):
+            server.execute("SELECT pg_logical_emit_message(true, '', repeat('x', 1000000))")
 
 
 def redis_gone() -> Fault:
@@ -545,8 +560,10 @@ def wait_for_the_outbox(platform: Platform, seconds: float = 90) -> None:
 ALL = (
     *(killed(part) for part in (*APPS, *WORKERS)),
     *(make(name) for name in APPS[:2] for make in (
-        database_stopped, database_killed, database_stalled, database_read_only, disk_full,
+        database_stopped, database_killed, database_stalled, database_read_only,
     )),
+    disk_full("users", log=True),
+    disk_full("analytics", log=False),
     redis_gone(),
     redis_stalled(),
     partition(),
