@@ -18,6 +18,11 @@ def put(document: Path, name: str, figures: str) -> None:
 
 
 def commit() -> str:
-    words = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(words, cwd=ROOT, check=False, capture_output=True, text=True)
-    return done.stdout.strip() or "an unknown commit"
+    """Returns the tree's commit, and whether it differs from it in more than its documents."""
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs")
+    return (git("rev-parse", "--short", "HEAD") or "an unknown commit") + ("-dirty" * bool(changed))
+
+
+def git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, check=False, capture_output=True, text=True)
+    return done.stdout.strip()
