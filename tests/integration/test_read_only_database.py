@@ -132,6 +132,8 @@ class Platform:
         waiting += [lambda change=change: change().ok for change in self.changes()]
         for works in waiting:
             wait_until("a change", works, since + WELL_AGAIN_SECONDS - time.monotonic())
+        # Until then a session that can't write may be lent once more.
+        time.sleep(max(0.0, since + WELL_AGAIN_SECONDS - time.monotonic()))
         for _ in range(4):
             for number, call in enumerate((*self.changes(), *self.reads())):
                 answer = call()

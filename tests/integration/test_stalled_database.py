@@ -124,6 +124,10 @@ def test_once_it_is_known_nobody_waits_until_it_answers_again(stall: Stall) -> N
 
 def test_all_who_wait_learn_it_from_one_probe(stall: Stall, server: PostgresServer) -> None:
     ours = engine(stall.port, 20)
+    asleep = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    # Who was given up before sleeps on in the server.
+    server.execute(f"SELECT pg_terminate_backend(pid) {asleep}")
+    wait_until("nobody to wait", lambda: server.execute(f"SELECT pid {asleep}") == [], 5)
 
     def sleep() -> float:
         with pytest.raises(OperationalError), ours.connect() as connection:
@@ -132,8 +136,7 @@ def test_all_who_wait_learn_it_from_one_probe(stall: Stall, server: PostgresServ
 
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(sleep) for _ in range(8)]
-        sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        wait_until("all to wait", lambda: server.execute(sleeping) == [(8,)], 10)
+        wait_until("all to wait", lambda: len(server.execute(f"SELECT pid {asleep}")) == 8, 10)
         before = threading.active_count()
         with silence(stall):
             begun = time.monotonic()
