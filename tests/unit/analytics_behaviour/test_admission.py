@@ -187,6 +187,17 @@ class Question:
             self.answers.append(error)
 
 
+def asked_while_reading(question: Question) -> list[threading.Thread]:
+    """Returns who asked first, for whom reading has begun and goes on, and three who wait since."""
+    question.read_on.clear()
+    question.go_on.set()
+    first = started(question.ask)
+    waiting_for(lambda: question.control.under_way["q"].reads_at < math.inf)
+    later = [started(question.ask) for _ in range(3)]
+    waiting_for(lambda: question.control.waiting == 3)
+    return [first, *later]
+
+
 def test_the_same_question_under_way_is_computed_once() -> None:
     question = Question()
     threads = [started(question.ask) for _ in range(4)]
@@ -207,12 +218,7 @@ def test_who_asks_when_reading_has_begun_shares_the_next_answer(
     question, looks = Question(), list[object]()
     begun = question.control.begun
     monkeypatch.setattr(question.control, "begun", lambda q: (begun(q), looks.append(q))[0])
-    question.read_on.clear()
-    question.go_on.set()
-    first = started(question.ask)
-    waiting_for(lambda: question.control.under_way["q"].reads_at < math.inf)
-    later = [started(question.ask) for _ in range(3)]
-    waiting_for(lambda: question.control.waiting == 3)
+    first, *later = asked_while_reading(question)
     question.go_on.clear()
     question.read_on.set()
     first.join()
@@ -237,14 +243,9 @@ def test_its_refusal_is_shared_too() -> None:
 @pytest.mark.parametrize("error", [Unavailable("gone"), OperationalError("", {}, Silence())])
 def test_its_error_is_shared_by_all_who_wait(error: Exception) -> None:
     question = Question(error)
-    question.read_on.clear()
-    question.go_on.set()
-    first = started(question.ask)
-    waiting_for(lambda: question.control.under_way["q"].reads_at < math.inf)
-    later = [started(question.ask) for _ in range(3)]
-    waiting_for(lambda: question.control.waiting == 3)
+    threads = asked_while_reading(question)
     question.read_on.set()
-    for thread in (first, *later):
+    for thread in threads:
         thread.join()
     assert question.times == 1, "one after the other, each would wait for the same"
     assert question.answers == [error] * 4
