@@ -14,6 +14,7 @@ from typing import Any
 from tests.servers import wait_until
 
 CHUNK = 65536
+ENDS_SECONDS = 5
 
 
 class Wire:
@@ -32,6 +33,7 @@ class Wire:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.run(end_tasks())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
 
@@ -86,6 +88,10 @@ class Link:
         # The loop itself knows its tasks by weak references only.
         self.serving.add(task)
         task.add_done_callback(self.serving.discard)
+        with contextlib.suppress(asyncio.CancelledError):  # at the loop's end
+            await self.relay(reader, writer)
+
+    async def relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self.flowing.wait()
         target = self.targets[next(self.turns) % len(self.targets)]
         self.busy[target] += 1
@@ -119,6 +125,14 @@ class Link:
             await self.flowing.wait()
             writer.write(data)
             await writer.drain()
+
+
+async def end_tasks() -> None:
+    """Ends all that runs on the loop: left to the garbage collector, it would fail in others."""
+    if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=ENDS_SECONDS)
 
 
 async def closed(writer: asyncio.StreamWriter) -> None:
