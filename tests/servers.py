@@ -17,8 +17,9 @@ from types import TracebackType
 
 import psycopg2
 
-# What other work on the machine may add to a time that is promised.
-BUSY_SECONDS = 0.5
+# What other work on the machine may add to a time that is promised: two seconds on two busy cores.
+# So a test that holds a time has what it looks for, without its cure, take longer than both.
+BUSY_SECONDS = 2.0
 UNPRIVILEGED = 65534  # nobody: PostgreSQL refuses to run as root
 FETCHED_LIBRARIES = Path(__file__).parent.parent / "var" / "tools" / "lib"
 FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from analytics_app import keys
 from analytics_app.models import ApiKey, db
 from analytics_app.services import services
 from chassis.errors import Unavailable
+from tests.stand_ins import replace_in
 from tests.unit.analytics.conftest import Api, MakeApp
 
 PATH = "/analytics/api-keys"
@@ -66,8 +68,8 @@ def test_a_deleted_key_is_dead_within_five_seconds(
     holder = Api(app.test_client(), made["key"])
     holder.get("/analytics/summary")
     assert admin.call("DELETE", f"{PATH}/{made['id']}").status_code == 204
-    later = keys.time.monotonic() + 5
-    monkeypatch.setattr(keys.time, "monotonic", lambda: later)
+    later = time.monotonic() + 5
+    replace_in(monkeypatch, "analytics_app.keys", time, monotonic=lambda: later)
     answer = holder.call("GET", "/analytics/summary")
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -141,7 +143,8 @@ class Looks:
         self.down: Exception | None = None
         self.look_up = self.ring.look_up
         monkeypatch.setattr(self.ring, "look_up", self.counted)
-        monkeypatch.setattr(keys.time, "monotonic", lambda: self.now)
+        for module in ("analytics_app.keys", "analytics_app.outage"):
+            replace_in(monkeypatch, module, time, monotonic=lambda: self.now)
 
     def counted(self, name: str) -> Any:
         self.count += 1

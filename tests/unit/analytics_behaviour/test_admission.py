@@ -25,6 +25,7 @@ from analytics_app.writers import Busyness
 from chassis.errors import FieldError, Invalid, Problem, TooManyRequests, Unavailable
 from chassis.patience import Silence
 from tests.servers import BUSY_SECONDS
+from tests.stand_ins import replace_in
 from tests.unit.analytics.conftest import Api
 from tests.unit.analytics_behaviour.test_timeouts import REPORTS
 
@@ -82,7 +83,7 @@ def test_a_report_behind_another_waits_no_longer_than_its_deadline() -> None:
 
 def test_busyness_is_of_the_second_before(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.2]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    replace_in(monkeypatch, "analytics_app.writers", time, monotonic=lambda: clock[0])
     busy = Busyness()
     busy.add(0.3)
     busy.add(0.1)

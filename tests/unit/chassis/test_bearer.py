@@ -23,6 +23,7 @@ from chassis.bearer import BearerAuthenticator, RemoteKeys
 from chassis.config import MAX_CLOCK_DIFFERENCE_SECONDS
 from chassis.errors import Unauthenticated, Unavailable
 from tests.servers import free_port
+from tests.stand_ins import replace_in
 from tests.unit.chassis.test_revocation import Publisher
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -33,8 +34,8 @@ class Clocks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = float(int(time.time()))
-        monkeypatch.setattr(bearer.time, "time", lambda: self.now)
-        monkeypatch.setattr(bearer.time, "monotonic", lambda: self.now)
+        clock = lambda: self.now  # noqa: E731
+        replace_in(monkeypatch, "chassis.bearer", time, time=clock, monotonic=clock)
 
 
 @pytest.fixture

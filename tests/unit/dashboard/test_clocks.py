@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from chassis.client import Refused
+from tests.stand_ins import replace_in
 from tests.unit.dashboard.conftest import PASSWORD, Person, Platform, csrf_of
-
-
-def set_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    moment = time.time() + seconds
-    monkeypatch.setattr("time.time", lambda: moment)
 
 
 def sign_in_by_a_form_of(
@@ -23,8 +20,7 @@ def sign_in_by_a_form_of(
     """Returns the status of a sign-in by a form that was made at that many seconds from now."""
     platform.person("ada")
     browser = platform.visitor()
-    with monkeypatch.context() as patched:
-        set_clock(patched, seconds)
+    with Clock(monkeypatch, seconds).of("itsdangerous.timed"):
         token = csrf_of(browser.get("/login").text)
     form = {"username": "ada", "password": PASSWORD, "csrf_token": token}
     return browser.client.post("/login", data=form).status_code
@@ -55,7 +51,7 @@ def test_when_to_refresh_is_the_dashboards_own_time_alone(
     """A dashboard whose clock differs from the users service's by so much."""
     platform.person("ada")
     clock = Clock(monkeypatch, ahead)
-    with clock.of_dashboard():
+    with clock.of("dashboard_app.session", "dashboard_app.store"):
         browser = platform.visitor()
         assert browser.sign_in("ada").status_code == 303
         for minutes in (0, 14, 14.6, 14.7):
@@ -66,23 +62,17 @@ def test_when_to_refresh_is_the_dashboards_own_time_alone(
 
 
 class Clock:
-    """What the dashboard alone takes for the time; the services behind it have the machine's."""
+    """What some modules take for the time; all others have the machine's."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, offset: float) -> None:
         self.patch, self.offset = monkeypatch, offset
 
     @contextmanager
-    def of_dashboard(self) -> Any:
-        class Shifted:
-            monotonic = staticmethod(time.monotonic)
-
-            @staticmethod
-            def time() -> float:
-                return time.time() + self.offset
-
-        for module in ("session", "store"):
-            self.patch.setattr(f"dashboard_app.{module}.time", Shifted)
-        yield
+    def of(self, *modules: str) -> Iterator[None]:
+        with self.patch.context() as patched:
+            for module in modules:
+                replace_in(patched, module, time, time=lambda: time.time() + self.offset)
+            yield
 
 
 def test_a_new_token_that_a_service_refuses_is_no_way_to_the_sign_in_page(

@@ -15,6 +15,7 @@ from chassis.client import Refused
 from chassis.errors import Unauthenticated, Unavailable
 from dashboard_app import session
 from dashboard_app.store import FileBackend, RedisBackend, Store
+from tests.stand_ins import replace_in
 from tests.unit.dashboard.conftest import (
     PASSWORD,
     MakePlatform,
@@ -218,6 +219,11 @@ def test_a_session_ends_when_nobody_used_it_for_its_idle_time(everywhere: Platfo
     assert ada.get("/").location == "/login?next=/&notice=expired"
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, now: float) -> None:
+    for module in ("dashboard_app.session", "dashboard_app.store"):
+        replace_in(monkeypatch, module, time, time=lambda: now)
+
+
 def test_an_idle_session_lives_for_its_idle_minutes_and_use_begins_them_anew(
     make_platform: MakePlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +231,7 @@ def test_an_idle_session_lives_for_its_idle_minutes_and_use_begins_them_anew(
     began = time.time()
     for minutes, lives in ((9.9, True), (19.5, True), (29.6, False)):
         now = began + 60 * minutes
-        monkeypatch.setattr("dashboard_app.store.time.time", lambda now=now: now)
+        set_clock(monkeypatch, now)
         polled = ada.fragment("/overview/types", **{"X-Background": "1"})
         assert polled.status_code == (200 if lives else 401)
         assert ada.get("/overview/types").status_code == (200 if lives else 302)
@@ -281,9 +287,9 @@ def test_a_session_ends_at_its_absolute_age(
     change(everywhere, ada, started=now - limit + 60)
     spoil(everywhere, ada)
     assert ada.get("/overview/types").status_code == 200
-    monkeypatch.setattr("dashboard_app.store.time.time", lambda: now + 59)
+    set_clock(monkeypatch, now + 59)
     assert ada.get("/overview/types").status_code == 200
-    monkeypatch.setattr("dashboard_app.store.time.time", lambda: now + 61)
+    set_clock(monkeypatch, now + 61)
     assert ada.get("/overview/types").status_code == 302
 
 
