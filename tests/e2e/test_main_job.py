@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 
 from tests.e2e.browser import Browser
 from tests.e2e.conftest import PASSWORD, send
+from tests.servers import BUSY_SECONDS
 from tests.stack import Stack
 
 PULSE_SECONDS = 4  # PULSE_MS of static/app.js
@@ -35,17 +35,17 @@ def test_a_sign_in_shows_on_the_chart_within_seconds_and_without_a_reload(
     browser.script("window.stillHere = true")
     before = int(browser.read("#tile-events .tile-value"))
     send(stack, {"event_type": "page_view", "user_id": 77})
-    began = time.monotonic()
     # The call of `send` signs in, which is an event, too.
-    browser.until(
-        lambda: int(browser.read("#tile-events .tile-value")) >= before + 2, "no news", 10
-    )
     # What the relay brings may just miss one pulse.
-    assert time.monotonic() - began < 2 * PULSE_SECONDS
+    browser.until(
+        lambda: int(browser.read("#tile-events .tile-value")) >= before + 2,
+        "no news",
+        2 * PULSE_SECONDS + BUSY_SECONDS,
+    )
     drawn = (
         "const p = document.getElementById('trend-plot'); return p.data[0].y.concat(p.data[1].y)"
     )
-    browser.until(lambda: sum(browser.script(drawn)) >= before + 2, "not drawn", 5)
+    browser.until(lambda: sum(browser.script(drawn)) >= before + 2, "not drawn")
     assert browser.script("return window.stillHere")
 
 

@@ -53,7 +53,7 @@ def test_while_the_mail_server_is_silent_events_are_delivered_and_the_relay_can_
         answer = analytics.call("GET", f"/analytics/users/{user_id}/events", token)
         return "user_logged_in" in answer.text
 
-    wait_until("the sign-in in analytics", told, 5)
+    wait_until("the sign-in in analytics", told)
 
     relay = stack.processes["relay"]
     relay.terminate()

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from analytics_app.dialects import postgresql
 from chassis import database, postgres
 from tests.operations.programs import program
-from tests.servers import PostgresServer, pgbouncer, wait_until
+from tests.servers import BUSY_SECONDS, PostgresServer, pgbouncer, wait_until
 from tests.stack import Stack
 
 SETTINGS = "statement_timeout", "TimeZone", "application_name"
@@ -131,7 +131,7 @@ def assert_a_slow_report_is_ended(
     answer = requests.get(f"{stack.analytics_url}/analytics/summary", headers=headers, timeout=10)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    wait_until("the statement's end", lambda: server.execute(waiting) == [(0,)], 3)
+    wait_until("the statement's end", lambda: server.execute(waiting) == [(0,)], 3 + BUSY_SECONDS)
     holder.close()
 
 

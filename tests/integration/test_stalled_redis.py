@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.integration.users_service import PASSWORD, Api
-from tests.servers import valkey, wait_until
+from tests.servers import BUSY_SECONDS, valkey, wait_until
 from tests.stack import Stack
 
 BOUND_SECONDS = 0.2  # for one call, once
@@ -132,7 +132,7 @@ def test_a_stalled_redis_is_waited_for_once_and_then_passed_over(
         usual = max(took for _, took, _ in crowd.between(name, began - 2, began - 0.5))
         bound = PAGE_SECONDS if name == "page" else BOUND_SECONDS
         hit = crowd.between(name, began - 0.5, ended)
-        assert max(took for _, took, _ in hit) < usual + bound, name
+        assert max(took for _, took, _ in hit) < usual + bound + BUSY_SECONDS, name
         after = sorted(took for _, took, _ in crowd.between(name, began + 1, ended))
         assert after[len(after) * 9 // 10] < max(usual, bound / 2), "nobody pays again"
         statuses = {status for _, _, status in hit}

@@ -14,11 +14,12 @@ import pytest
 from chassis.errors import Unavailable
 from chassis.limits import REDIS_SECONDS as LIMITS_SECONDS
 from dashboard_app import store as stores
-from dashboard_app.store import REDIS_SECONDS, RedisBackend, Store
-from tests.servers import valkey, wait_until
+from dashboard_app.store import RedisBackend, Store
+from tests.servers import BUSY_SECONDS, valkey, wait_until
 from tests.unit.dashboard.conftest import MakePlatform, Platform
 
-BACK_SECONDS = 3
+BACK_SECONDS = 3 + BUSY_SECONDS
+REDIS_SECONDS = 3.0  # more than a busy machine adds to any call
 
 
 @pytest.fixture
@@ -48,15 +49,19 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def test_a_page_waits_once_and_is_a_503_and_pages_for_strangers_stand(
-    make_platform: MakePlatform, redis: tuple[str, subprocess.Popen[bytes]]
+    make_platform: MakePlatform,
+    redis: tuple[str, subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(stores, "REDIS_SECONDS", REDIS_SECONDS)
     address, process = redis
     platform = make_platform(redis_url=address)
     ada, stranger = platform.person("ada"), platform.visitor()
     assert ada.get("/settings").status_code == 200
     with stopped(process):
         answer, took = timed(lambda: ada.get("/settings"))
-        assert (answer.status_code, took < REDIS_SECONDS + LIMITS_SECONDS + 0.3) == (503, True)
+        assert answer.status_code == 503
+        assert took < REDIS_SECONDS + LIMITS_SECONDS + BUSY_SECONDS
         assert int(answer.headers["Retry-After"]) >= 1
         for browser, path, status in (
             (ada, "/settings", 503),
@@ -68,7 +73,7 @@ def test_a_page_waits_once_and_is_a_503_and_pages_for_strangers_stand(
             (stranger, "/", 302),
         ):
             answer, took = timed(lambda browser=browser, path=path: browser.get(path))
-            assert (answer.status_code, took < 0.3) == (status, True), (path, took)
+            assert (answer.status_code, took < REDIS_SECONDS) == (status, True), (path, took)
     wait_until("its return", lambda: ada.get("/settings").status_code == 200, BACK_SECONDS)
     assert ada.get("/health").status_code == 200
 
@@ -83,7 +88,7 @@ def test_a_lock_that_redis_took_without_a_word_is_given_back(
         pass
     wait_until("its return", lambda: not backend.breaker.is_open, BACK_SECONDS)
     _, took = timed(lambda: hold(backend, "lock:1"))
-    assert took < 0.5
+    assert took < BUSY_SECONDS
 
 
 def test_a_lock_held_over_a_stall_is_given_back(
@@ -97,7 +102,7 @@ def test_a_lock_held_over_a_stall_is_given_back(
     process_stop.__exit__(None, None, None)
     wait_until("its return", lambda: not backend.breaker.is_open, BACK_SECONDS)
     _, took = timed(lambda: hold(other, "lock:1"))
-    assert took < 0.5
+    assert took < BUSY_SECONDS
 
 
 def hold(backend: RedisBackend, key: str) -> None:
