@@ -6,8 +6,7 @@ import json
 import re
 import smtplib
 import ssl
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,6 +22,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from chassis.database import transaction
+from tests.servers import wait_until
 from tests.smtp import SmtpServer, running, smtp_server
 from tests.unit.users.conftest import PASSWORD, Clock, MakeApp, Person, register
 from tests.unit.users.mailbox import code_in, deliver, mails
@@ -342,14 +342,6 @@ def test_without_the_encryption_that_is_set_nothing_is_sent_and_nothing_lost(
     assert [each.dead_at for each in waiting(app)] == [None]
 
 
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("it never came to be")
-
-
 @pytest.fixture
 def holding(server: SmtpServer) -> Iterator[SmtpServer]:
     """Returns the server that takes mails and doesn't answer until the test is over."""
@@ -367,11 +359,11 @@ def test_a_mail_that_waits_for_its_answer_holds_up_no_other(
                 put_mail("email_changed", f"{number}@example.com")
         senders = Senders(app)
         assert senders.work() == MAX_UNDER_WAY
-        until(lambda: len(holding.taken) == MAX_UNDER_WAY)
+        wait_until("mails under way", lambda: len(holding.taken) == MAX_UNDER_WAY)
         assert senders.work() == 0, "the others wait for a place"
         assert len(senders.under_way) == MAX_UNDER_WAY
         holding.hold.set()
-        until(lambda: senders.work() == 0 and not senders.under_way)
+        wait_until("the senders' end", lambda: senders.work() == 0 and not senders.under_way)
     assert len(holding.taken) == MAX_UNDER_WAY + 2
     assert waiting(app) == []
 
@@ -422,7 +414,7 @@ def test_at_the_end_what_is_unanswered_is_left_to_be_sent_again(
     with app.app_context():
         senders = Senders(app)
         senders.begin()
-        until(lambda: len(holding.taken) == 1)
+        wait_until("a mail under way", lambda: len(holding.taken) == 1)
         senders.finish(0.1)
     holding.hold.set()
     moving_clock.forward(seconds=61)
@@ -437,9 +429,9 @@ def test_a_conversation_without_end_is_broken_off(app: Flask, holding: SmtpServe
     with app.app_context():
         senders = Senders(app)
         senders.begin()
-        until(lambda: len(holding.taken) == 1)
+        wait_until("a mail under way", lambda: len(holding.taken) == 1)
         senders.under_way[0].begun = float("-inf")
-        until(lambda: senders.settle() == 1)
+        wait_until("its settling", lambda: senders.settle() == 1)
     assert attempts(app) == {"unanswered": 1}
 
 
@@ -450,7 +442,7 @@ def test_a_mail_that_went_is_settled_though_the_database_was_away(
     with app.app_context():
         senders = Senders(app)
         senders.begin()
-        until(lambda: all(each.is_over for each in senders.under_way))
+        wait_until("the senders' answers", lambda: all(each.is_over for each in senders.under_way))
         with monkeypatch.context() as away:
             away.setattr(mailer, "remove", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
@@ -580,7 +572,7 @@ def test_a_second_copy_of_a_file_takes_the_place_of_the_first(
     with app.app_context():
         senders = Senders(app)
         senders.begin()
-        until(lambda: all(each.is_over for each in senders.under_way))
+        wait_until("the senders' answers", lambda: all(each.is_over for each in senders.under_way))
     moving_clock.forward(minutes=2)
     deliver(app)
     assert len(mails(tmp_path)) == 1
