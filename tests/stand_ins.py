@@ -10,10 +10,11 @@ import pytest
 
 
 def replace_in(
-    patch: pytest.MonkeyPatch, module: str, library: ModuleType, **functions: Callable[..., Any]
+    patch: pytest.MonkeyPatch, library: ModuleType, *modules: str, **functions: Callable[..., Any]
 ) -> None:
-    """Has the module, named in full, find these in the library; whoever else runs is spared."""
+    """Has the modules, named in full, find these in the library; whoever else runs is spared."""
     name = library.__name__
     ours = ModuleType(name)
     ours.__dict__.update(library.__dict__, **functions)
-    patch.setattr(f"{module}.{name}", ours)
+    for module in modules:
+        patch.setattr(f"{module}.{name}", ours)

@@ -45,7 +45,7 @@ def test_a_sign_in_shows_on_the_chart_within_seconds_and_without_a_reload(
     drawn = (
         "const p = document.getElementById('trend-plot'); return p.data[0].y.concat(p.data[1].y)"
     )
-    browser.until(lambda: sum(browser.script(drawn)) >= before + 2, "not drawn")
+    browser.until(lambda: sum(browser.script(drawn)) >= before + 2, "not drawn", 5 + BUSY_SECONDS)
     assert browser.script("return window.stillHere")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.integration.users_service import Api, users_stack
-from tests.servers import wait_until
+from tests.servers import BUSY_SECONDS, wait_until
 from tests.smtp import SmtpServer, smtp_server
 from tests.stack import Stack
 
@@ -53,7 +53,7 @@ def test_while_the_mail_server_is_silent_events_are_delivered_and_the_relay_can_
         answer = analytics.call("GET", f"/analytics/users/{user_id}/events", token)
         return "user_logged_in" in answer.text
 
-    wait_until("the sign-in in analytics", told)
+    wait_until("the sign-in in analytics", told, 5 + BUSY_SECONDS)
 
     relay = stack.processes["relay"]
     relay.terminate()

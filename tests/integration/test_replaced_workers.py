@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.servers import wait_until
+from tests.servers import BUSY_SECONDS, wait_until
 from tests.stack import Stack
 
 JWKS = "/.well-known/jwks.json"
@@ -103,7 +103,7 @@ def test_counters_never_fall_and_files_stay_few_while_workers_are_replaced(folde
                 except requests.ConnectionError:
                     continue
                 seen |= workers(stack)
-        wait_until("the last count", lambda: count(stack) >= answered)
+        wait_until("the last count", lambda: count(stack) >= answered, 5 + BUSY_SECONDS)
         assert scraper.scrapes > 20
         assert scraper.falls == []
         assert scraper.failures == []
@@ -128,7 +128,7 @@ def test_a_reload_and_a_killed_worker_lose_no_count(folder: Path) -> None:
                 "new workers",
                 lambda old=old: not workers(stack) & old and stack.is_healthy("users"),
             )
-            wait_until("their files", lambda old=old: not left_by(folder, old))
+            wait_until("their files", lambda old=old: not left_by(folder, old), 5 + BUSY_SECONDS)
             assert count(stack) == 30
         assert len(list(folder.glob("*_ended.db"))) == 2
 

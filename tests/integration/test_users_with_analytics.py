@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.integration.users_service import PASSWORD, Api, users_stack
-from tests.servers import wait_until
+from tests.servers import BUSY_SECONDS, wait_until
 from tests.stack import Stack
 
 
@@ -70,4 +70,4 @@ def test_a_life_is_told_exported_and_erased(stack: Stack) -> None:
 
 def test_an_event_is_in_analytics_within_seconds(stack: Stack) -> None:
     admin = Person(stack, "root")
-    wait_until("both events", lambda: len(admin.events(admin.id)) == 2)
+    wait_until("both events", lambda: len(admin.events(admin.id)) == 2, 5 + BUSY_SECONDS)

@@ -69,7 +69,7 @@ def test_a_deleted_key_is_dead_within_five_seconds(
     holder.get("/analytics/summary")
     assert admin.call("DELETE", f"{PATH}/{made['id']}").status_code == 204
     later = time.monotonic() + 5
-    replace_in(monkeypatch, "analytics_app.keys", time, monotonic=lambda: later)
+    replace_in(monkeypatch, time, "analytics_app.keys", monotonic=lambda: later)
     answer = holder.call("GET", "/analytics/summary")
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
@@ -143,8 +143,8 @@ class Looks:
         self.down: Exception | None = None
         self.look_up = self.ring.look_up
         monkeypatch.setattr(self.ring, "look_up", self.counted)
-        for module in ("analytics_app.keys", "analytics_app.outage"):
-            replace_in(monkeypatch, module, time, monotonic=lambda: self.now)
+        modules = "analytics_app.keys", "analytics_app.outage"
+        replace_in(monkeypatch, time, *modules, monotonic=lambda: self.now)
 
     def counted(self, name: str) -> Any:
         self.count += 1

@@ -24,7 +24,7 @@ from analytics_app.services import services_in
 from analytics_app.writers import Busyness
 from chassis.errors import FieldError, Invalid, Problem, TooManyRequests, Unavailable
 from chassis.patience import Silence
-from tests.servers import BUSY_SECONDS
+from tests.servers import BUSY_SECONDS, wait_until
 from tests.stand_ins import replace_in
 from tests.unit.analytics.conftest import Api
 from tests.unit.analytics_behaviour.test_timeouts import REPORTS
@@ -83,7 +83,7 @@ def test_a_report_behind_another_waits_no_longer_than_its_deadline() -> None:
 
 def test_busyness_is_of_the_second_before(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.2]
-    replace_in(monkeypatch, "analytics_app.writers", time, monotonic=lambda: clock[0])
+    replace_in(monkeypatch, time, "analytics_app.writers", monotonic=lambda: clock[0])
     busy = Busyness()
     busy.add(0.3)
     busy.add(0.1)
@@ -98,13 +98,6 @@ def started(run: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
-
-
-def waiting_for(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 def test_one_account_has_two_reports_at_a_time_and_others_theirs() -> None:
@@ -129,7 +122,7 @@ def test_the_next_report_begins_when_one_has_ended() -> None:
 
     with control.admit("key 1", Deadline(10)):
         thread = started(next_one)
-        waiting_for(lambda: control.waiting == 1)
+        wait_until("others to wait", lambda: control.waiting == 1)
         order.append("first")
     thread.join()
     assert order == ["first", "next"]
@@ -144,7 +137,7 @@ def test_few_wait_and_one_more_is_refused_at_once() -> None:
 
     with control.admit("user 1", Deadline(10)):
         threads = [started(wait) for _ in range(MAX_WAITING)]
-        waiting_for(lambda: control.waiting == MAX_WAITING)
+        wait_until("others to wait", lambda: control.waiting == MAX_WAITING)
         begun = time.monotonic()
         with pytest.raises(TooManyRequests):
             control.admit("user 1", Deadline(10)).__enter__()
@@ -193,16 +186,16 @@ def asked_while_reading(question: Question) -> list[threading.Thread]:
     question.read_on.clear()
     question.go_on.set()
     first = started(question.ask)
-    waiting_for(lambda: question.control.under_way["q"].reads_at < math.inf)
+    wait_until("reading to begin", lambda: question.control.under_way["q"].reads_at < math.inf)
     later = [started(question.ask) for _ in range(3)]
-    waiting_for(lambda: question.control.waiting == 3)
+    wait_until("others to wait", lambda: question.control.waiting == 3)
     return [first, *later]
 
 
 def test_the_same_question_under_way_is_computed_once() -> None:
     question = Question()
     threads = [started(question.ask) for _ in range(4)]
-    waiting_for(lambda: question.control.waiting == 3)
+    wait_until("others to wait", lambda: question.control.waiting == 3)
     assert question.control.once("another", Deadline(5), lambda _: "x") == "x"
     question.go_on.set()
     for thread in threads:
@@ -223,7 +216,7 @@ def test_who_asks_when_reading_has_begun_shares_the_next_answer(
     question.go_on.clear()
     question.read_on.set()
     first.join()
-    waiting_for(lambda: len(looks) == 1 + 3 + 3)
+    wait_until("all to have looked", lambda: len(looks) == 1 + 3 + 3)
     question.go_on.set()
     for thread in later:
         thread.join()
@@ -233,7 +226,7 @@ def test_who_asks_when_reading_has_begun_shares_the_next_answer(
 def test_its_refusal_is_shared_too() -> None:
     question = Question(Invalid([FieldError("start", "is too early")]))
     threads = [started(question.ask) for _ in range(3)]
-    waiting_for(lambda: question.control.waiting == 2)
+    wait_until("others to wait", lambda: question.control.waiting == 2)
     question.go_on.set()
     for thread in threads:
         thread.join()
@@ -258,9 +251,9 @@ def test_what_was_given_up_for_one_is_computed_for_the_next(problem: Problem) ->
     leaving = Deadline(10)
     leaving.gone = isinstance(problem, Unavailable)
     first = started(lambda: question.ask(leaving))
-    waiting_for(lambda: question.times == 1)
+    wait_until("its computation", lambda: question.times == 1)
     second = started(question.ask)
-    waiting_for(lambda: question.control.waiting == 1)
+    wait_until("others to wait", lambda: question.control.waiting == 1)
     question.go_on.set()
     first.join()
     second.join()
@@ -270,7 +263,7 @@ def test_what_was_given_up_for_one_is_computed_for_the_next(problem: Problem) ->
 def test_who_waits_for_anothers_answer_waits_no_longer_than_the_limit() -> None:
     question = Question()
     first = started(question.ask)
-    waiting_for(lambda: question.times == 1)
+    wait_until("its computation", lambda: question.times == 1)
     with pytest.raises(Unavailable, match="REPORT_TIMEOUT_MS"):
         question.control.once("q", Deadline(0.05), question.compute)
     question.go_on.set()

@@ -34,8 +34,10 @@ class Clocks:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = float(int(time.time()))
-        clock = lambda: self.now  # noqa: E731
-        replace_in(monkeypatch, "chassis.bearer", time, time=clock, monotonic=clock)
+        replace_in(monkeypatch, time, "chassis.bearer", time=self.read, monotonic=self.read)
+
+    def read(self) -> float:
+        return self.now
 
 
 @pytest.fixture

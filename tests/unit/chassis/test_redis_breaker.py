@@ -101,12 +101,15 @@ def test_a_silent_redis_is_waited_for_once_and_limits_are_held_meanwhile(
 ) -> None:
     monkeypatch.setattr(redis_breaker, "LOOK_EVERY_SECONDS", 60)
     with silent_redis() as (address, came):
-        client = make_client(redis_url=address, api_calls_per_minute=3)
-        assert REDIS_SECONDS <= seconds(lambda: status(client)) < REDIS_SECONDS + BUSY_SECONDS
+        client, *others = (make_client(redis_url=address, api_calls_per_minute=3) for _ in range(3))
+        took = [seconds(lambda each=each: status(each)) for each in (client, *others)]
+        # Of three that wait alike the quickest had the machine for itself.
+        assert REDIS_SECONDS <= min(took) < 2 * REDIS_SECONDS
+        assert max(took) < REDIS_SECONDS + BUSY_SECONDS
         assert [status(client) for _ in range(4)] == [200, 200, 429, 429]
         assert limits.counter(client.application)(CALLERS["service"], 3)
         assert not limits.counter(client.application)(CALLERS["service"], 1)
-        assert len(came) == 1, "nobody asked it again"
+        assert len(came) == len(took), "nobody asked it again"
 
 
 def test_a_name_that_nobody_resolves_is_waited_for_no_longer(
@@ -119,7 +122,7 @@ def test_a_name_that_nobody_resolves_is_waited_for_no_longer(
         raise socket.gaierror("no such name")
 
     client = make_client(redis_url="redis://redis.example:6379/0", api_calls_per_minute=2)
-    replace_in(monkeypatch, "redis.connection", socket, getaddrinfo=look_up)
+    replace_in(monkeypatch, socket, "redis.connection", getaddrinfo=look_up)
     assert seconds(lambda: status(client)) < REDIS_SECONDS + BUSY_SECONDS
     assert [status(client) for _ in range(2)] == [200, 429]
     looked_up.set()
@@ -137,7 +140,7 @@ def test_a_connection_that_comes_too_late_is_closed(monkeypatch: pytest.MonkeyPa
             late.wait(5)
             return resolve(*given, **more)
 
-        replace_in(monkeypatch, "redis.connection", socket, getaddrinfo=look_up)
+        replace_in(monkeypatch, socket, "redis.connection", getaddrinfo=look_up)
         client = Redis.from_url(
             f"redis://127.0.0.1:{port}", **redis_breaker.bounded("redis://127.0.0.1", 0.1)
         )

@@ -70,8 +70,7 @@ class Clock:
     @contextmanager
     def of(self, *modules: str) -> Iterator[None]:
         with self.patch.context() as patched:
-            for module in modules:
-                replace_in(patched, module, time, time=lambda: time.time() + self.offset)
+            replace_in(patched, time, *modules, time=lambda: time.time() + self.offset)
             yield
 
 

@@ -220,8 +220,8 @@ def test_a_session_ends_when_nobody_used_it_for_its_idle_time(everywhere: Platfo
 
 
 def set_clock(monkeypatch: pytest.MonkeyPatch, now: float) -> None:
-    for module in ("dashboard_app.session", "dashboard_app.store"):
-        replace_in(monkeypatch, module, time, time=lambda: now)
+    modules = "dashboard_app.session", "dashboard_app.store"
+    replace_in(monkeypatch, time, *modules, time=lambda: now)
 
 
 def test_an_idle_session_lives_for_its_idle_minutes_and_use_begins_them_anew(
