@@ -9,9 +9,18 @@ from collections.abc import Callable, Iterator
 import psycopg2
 import pytest
 
-from tests.servers import PostgresServer, valkey
+from chassis import patience
+from tests.servers import BUSY_SECONDS, PostgresServer, valkey
 
 numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def room_for_other_work() -> Iterator[None]:
+    """Has connections that tests make themselves wait for a server whose disk others keep busy."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(patience, "CONNECT_SECONDS", patience.CONNECT_SECONDS + BUSY_SECONDS)
+        yield
 
 
 @pytest.fixture(scope="session")
