@@ -16,6 +16,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from io import FileIO
 from ipaddress import ip_address
 from pathlib import Path
@@ -39,6 +42,7 @@ PATIENCE_SECONDS = 60
 BROWSER_LIBRARIES = ("htmx.min.js", "plotly.min.js")
 # What listens everywhere is reached on loopback.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104
+BEGUN = time.monotonic()
 INTERRUPTED = (130, 143)
 STOP_SECONDS = 3  # gunicorn's own grace is shorter; all are gone within five
 
@@ -213,9 +217,36 @@ def fetch_browser_libraries(environment: dict[str, str]) -> None:
 
 
 def migrate(environment: dict[str, str]) -> None:
-    for section in ("users", "analytics"):
+    """Migrates the databases that are not at their newest revision, both at once."""
+
+    def upgrade(section: str) -> None:
         command = [sys.executable, "-m", "alembic", "-n", section, "upgrade", "head"]
         step(f"the migration of the {section} database", command, environment)
+
+    behind = [each for each in ("users", "analytics") if revision(each, environment) != head(each)]
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(upgrade, behind):
+            pass
+
+
+def head(section: str) -> str:
+    """Returns the newest revision: each migration's file begins with its own."""
+    versions = ROOT / f"{section}_app" / "migrations" / "versions"
+    return max(path.name.partition("_")[0] for path in versions.glob("[0-9]*.py"))
+
+
+def revision(section: str, environment: dict[str, str]) -> str | None:
+    """Returns which revision an SQLite file is at; None if that can't be told from a file."""
+    url = environment[f"{section.upper()}_DATABASE_URL"]
+    path = Path(url.removeprefix("sqlite:///"))
+    if not (url.startswith("sqlite:///") and path.is_file()):
+        return None
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.Error:  # Alembic will say what is wrong
+        return None
+    return found and str(found[0])
 
 
 def step(what: str, command: list[str], environment: dict[str, str]) -> None:
@@ -306,7 +337,11 @@ def announce(platform: Platform, environment: dict[str, str], home: Path, demo: 
             platform.give_up("the sample events could not be loaded")
             return
     print(f"\n  Footfall is running: {environment['PUBLIC_URL']}", flush=True)
-    print(f"  Logs: {home}/footfall.log. Ctrl-C stops everything.\n", flush=True)
+    took = time.monotonic() - BEGUN
+    print(
+        f"  Logs: {home}/footfall.log. Started in {took:.1f} s; Ctrl-C stops everything.\n",
+        flush=True,
+    )
 
 
 def healthy(url: str) -> bool:
