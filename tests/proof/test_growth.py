@@ -163,7 +163,8 @@ def grows(compiled: re.Pattern[Any], begin: str, pump: str) -> bool:
     while times * len(pump) < MAX_LENGTH:
         text = begin + pump * times + "\x80"
         took = cost(compiled, text)
-        if took > 0.02 and before > 0.0005 and took / before > 2 * len(text) / length_before:
+        most = max(0.02, 2 * before * len(text) / length_before)
+        if before > 0.0005 and took > most and cost(compiled, text) > most:  # twice: by no chance
             return True
         before, length_before = took, len(text)
         times = times + 2 if times < 40 else times * 2  # in small steps: doubling would hang
