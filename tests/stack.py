@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,6 +23,21 @@ ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 APPS = ("users", "analytics", "dashboard")
 WORKERS = {"relay": "users_app relay", "maintenance": "analytics_app maintain"}
+
+
+def must(method: str, url: str, **given: Any) -> requests.Response:
+    """Returns the answer to a call of a test's set-up, which has to succeed.
+
+    A busy machine may have it come again in a moment (503, Retry-After): it does, as clients do.
+    """
+    given.setdefault("timeout", 30)
+    for _ in range(5):
+        answer = requests.request(method, url, **given)
+        if answer.status_code != 503:
+            break
+        time.sleep(int(answer.headers.get("Retry-After", "1")))
+    assert answer.ok, f"{method} {url}: {answer.status_code} {answer.text}"
+    return answer
 
 
 def private_key() -> str:
@@ -119,8 +136,8 @@ class Stack:
         """Registers the first account and returns its headers, signed in."""
         person = {"username": "ada", "password": "tr0ub4dor-and-more"}
         account = person | {"email": "ada@example.com"}
-        assert requests.post(f"{self.users_url}/users", json=account, timeout=10).ok
-        answer = requests.post(f"{self.users_url}/login", json=person, timeout=10)
+        must("POST", f"{self.users_url}/users", json=account)
+        answer = must("POST", f"{self.users_url}/login", json=person)
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
     def is_healthy(self, name: str) -> bool:

@@ -19,7 +19,7 @@ from tests.chaos.link import Link, Wire
 from tests.chaos.tools import Disk, Missing, small_disk, start_gateway
 from tests.servers import PostgresServer, end, free_port, pgbouncer, valkey, wait_until
 from tests.smtp import smtp_server
-from tests.stack import APPS, BIN, ROOT, WORKERS, Stack
+from tests.stack import APPS, BIN, ROOT, WORKERS, Stack, must
 
 DISK_MEGABYTES = 1200
 MOST_TRIES = 10
@@ -182,13 +182,12 @@ class Platform(Stack):
 
     def make_admin(self) -> None:
         body = {"email": "keeper@example.com", "username": "keeper", "password": PASSWORD}
-        requests.post(f"{self.users_url}/users", json=body, timeout=20).raise_for_status()
+        must("POST", f"{self.users_url}/users", json=body)
 
     def admin_token(self) -> str:
         """Returns the access token of a freshly signed-in admin."""
         form = {"grant_type": "password", "username": "keeper", "password": PASSWORD}
-        answer = requests.post(f"{self.users_url}/token", data=form, timeout=20)
-        token: str = answer.json()["access_token"]
+        token: str = must("POST", f"{self.users_url}/token", data=form).json()["access_token"]
         return token
 
     def admin(self) -> dict[str, str]:

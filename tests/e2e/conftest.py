@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.e2e.browser import Browser
-from tests.stack import Stack
+from tests.stack import Stack, must
 
 PASSWORD = "correct horse battery"
 
@@ -39,37 +38,31 @@ def stack() -> Iterator[Stack]:
 def register(stack: Stack, name: str, **account: str) -> int:
     """Registers `name`@example.com at the users service and returns the id."""
     body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD, **account}
-    answer = requests.post(f"{stack.users_url}/users", json=body, timeout=10)
-    assert answer.status_code == 201, answer.text
+    answer = must("POST", f"{stack.users_url}/users", json=body)
     number: int = answer.json()["id"]
     return number
 
 
 def promote(stack: Stack, user_id: int, role: str) -> None:
     """Gives an account a role, as the admin."""
-    requests.patch(
-        f"{stack.users_url}/users/{user_id}",
-        json={"role": role},
-        headers={"Authorization": f"Bearer {token(stack)}"},
-        timeout=10,
-    ).raise_for_status()
+    headers = {"Authorization": f"Bearer {token(stack)}"}
+    must("PATCH", f"{stack.users_url}/users/{user_id}", json={"role": role}, headers=headers)
 
 
 def token(stack: Stack, name: str = "root") -> str:
     """Returns a new access token of `name`."""
     body = {"username": name, "password": PASSWORD}
-    answer = requests.post(f"{stack.users_url}/login", json=body, timeout=10)
-    access: str = answer.json()["access_token"]
+    access: str = must("POST", f"{stack.users_url}/login", json=body).json()["access_token"]
     return access
 
 
 def send(stack: Stack, *events: dict[str, object]) -> None:
     """Stores events as the admin."""
-    answer = requests.post(
+    answer = must(
+        "POST",
         f"{stack.analytics_url}/analytics/events/batch",
         json={"events": list(events)},
         headers={"Authorization": f"Bearer {token(stack)}"},
-        timeout=10,
     )
     assert answer.json()["rejected"] == 0, answer.text
 

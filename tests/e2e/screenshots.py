@@ -14,11 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-import requests
-
 from tests.e2e.browser import Browser, browser_for
 from tests.e2e.pages import VIEWS, View
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Stack, must
 
 TARGET = ROOT / "var" / "screenshots"
 LOOKS = ((1440, "light"), (1440, "dark"), (390, "light"), (390, "dark"))
@@ -54,7 +52,7 @@ def load_demo(stack: Stack, home: Path) -> None:
             "full_name": name,
             "password": PASSWORD,
         }
-        requests.post(f"{stack.users_url}/users", json=account, timeout=10)
+        must("POST", f"{stack.users_url}/users", json=account)
 
 
 def take_all(stack: Stack, views: list[View], who: str | None) -> None:

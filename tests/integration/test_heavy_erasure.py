@@ -14,7 +14,6 @@ import psycopg2
 import pytest
 import requests
 
-from tests.integration.users_service import PASSWORD
 from tests.servers import wait_until
 from tests.stack import Stack
 
@@ -52,11 +51,7 @@ class Platform:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        account = {"username": "ada", "password": PASSWORD, "email": "ada@example.com"}
-        assert requests.post(f"{stack.users_url}/users", json=account, timeout=30).ok
-        login = {"username": "ada", "password": PASSWORD}
-        answer = requests.post(f"{stack.users_url}/login", json=login, timeout=30)
-        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        self.headers = stack.first_account()
 
     def call(self, method: str, path: str, **given: Any) -> requests.Response:
         url = f"{self.stack.analytics_url}/analytics{path}"

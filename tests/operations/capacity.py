@@ -44,7 +44,7 @@ def main() -> int:
 def load(stack: Stack) -> float:
     """Sends all events; returns the seconds that the service took."""
     session = requests.Session()
-    session.headers["Authorization"] = f"Bearer {admin_token(stack)}"
+    session.headers |= stack.first_account()
     chance, taken = random.Random(7), 0.0
     for _ in range(EVENTS // BATCH):
         body = {"events": [event(chance) for _ in range(BATCH)]}
@@ -56,15 +56,6 @@ def load(stack: Stack) -> float:
         assert answer.status_code == 200, answer.text[:500]
         assert answer.json()["accepted"] == BATCH
     return taken
-
-
-def admin_token(stack: Stack) -> str:
-    person = {"username": "ada", "password": "tr0ub4dor-and-more"}
-    account = person | {"email": "ada@example.com"}
-    assert requests.post(f"{stack.users_url}/users", json=account, timeout=10).ok
-    answer = requests.post(f"{stack.users_url}/login", json=person, timeout=10)
-    token: str = answer.json()["access_token"]
-    return token
 
 
 def event(chance: random.Random) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from tests.stack import Stack
+from tests.stack import Stack, must
 
 PASSWORD = "a quiet walk at dawn"
 # Limits would end a fuzz run early; tests of their own hold them.
@@ -30,17 +30,15 @@ class People:
     def register(self, name: str) -> dict[str, Any]:
         """Returns the account, newly registered."""
         body = {"email": f"{name}@example.com", "username": name, "password": PASSWORD}
-        answer = requests.post(f"{self.stack.users_url}/users", json=body, timeout=20)
-        answer.raise_for_status()
-        account: dict[str, Any] = answer.json()
+        url = f"{self.stack.users_url}/users"
+        account: dict[str, Any] = must("POST", url, json=body).json()
         return account
 
     def token(self, name: str) -> str:
         """Returns a new access token."""
         form = {"grant_type": "password", "username": name, "password": PASSWORD}
-        answer = requests.post(f"{self.stack.users_url}/token", data=form, timeout=20)
-        answer.raise_for_status()
-        access: str = answer.json()["access_token"]
+        url = f"{self.stack.users_url}/token"
+        access: str = must("POST", url, data=form).json()["access_token"]
         return access
 
     def signed_in(self, role: str) -> dict[str, str]:
@@ -51,11 +49,8 @@ class People:
             return bearer(self.key("events:write", "events:read"))
         name = f"{role}{next(numbers)}"
         account = self.register(name)
-        answer = requests.patch(
-            f"{self.stack.users_url}/users/{account['id']}",
-            json={"role": role}, headers=self.admin, timeout=20,
-        )  # fmt: skip
-        answer.raise_for_status()
+        url = f"{self.stack.users_url}/users/{account['id']}"
+        must("PATCH", url, json={"role": role}, headers=self.admin)
         return bearer(self.token(name))
 
     def key(self, *scopes: str) -> str:
