@@ -12,13 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = (
@@ -110,7 +109,7 @@ class Browser:
         """Acts, and waits until another document is there: asking the old one misleads."""
         old = self.one("html")
         act()
-        WebDriverWait(self.driver, 10, 0.05).until(staleness_of(old), "it leads nowhere")
+        self.until(lambda: is_gone(old), "it leads nowhere")
 
     def follow(self, words: str) -> None:
         """Presses what says these words, and waits until the page it leads to is there."""
@@ -167,8 +166,16 @@ class Browser:
 
     def until(self, found: Callable[[], Any], complaint: str, seconds: float = 10) -> Any:
         """Returns what `found` returns once it is something."""
-        wait = WebDriverWait(self.driver, seconds, 0.05, (StaleElementReferenceException,))
-        return wait.until(lambda _: found(), complaint)
+
+        def look(_: object) -> Any:
+            try:
+                return found()
+            except WebDriverException as error:
+                if not says_gone(error):
+                    raise
+                return None
+
+        return WebDriverWait(self.driver, seconds, 0.05).until(look, complaint)
 
     def until_text(self, selector: str, words: str, seconds: float = 10) -> None:
         """Waits until the element says these words."""
@@ -204,6 +211,22 @@ class Browser:
         kept = self.script("return sessionStorage.getItem('violations')")
         found: list[str] = json.loads(kept or "[]")
         return found
+
+
+def says_gone(error: WebDriverException) -> bool:
+    """Whether an element went with its page; in the midst of that the driver has other words."""
+    gone = "does not belong to the document"
+    return isinstance(error, StaleElementReferenceException) or gone in str(error)
+
+
+def is_gone(element: WebElement) -> bool:
+    try:
+        element.is_enabled()
+    except WebDriverException as error:
+        if not says_gone(error):
+            raise
+        return True
+    return False
 
 
 @contextmanager
