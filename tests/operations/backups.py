@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg2
 
-from tests.servers import PostgresServer, end, wait_until
+from tests.servers import PostgresServer, end, memory, wait_until
 from tests.stack import ROOT
 
 SETTINGS = {
@@ -27,7 +27,7 @@ class Kept:
     """A server whose WAL is received and whose base backups are taken by our own scripts."""
 
     def __init__(self, **settings: str) -> None:
-        self.server = PostgresServer(SETTINGS | settings, durable=True)
+        self.server = PostgresServer(SETTINGS | settings, durable=True, folder=memory())
         self.home = self.server.home
         self.metrics = self.home / "metrics"
         self.receiver: subprocess.Popen[bytes] | None = None

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,14 +80,6 @@ class Watched:
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def sign_in(self) -> None:
-        """Signs somebody in."""
-        person = {"username": "ada", "password": "tr0ub4dor-and-more"}
-        account = person | {"email": "ada@example.com"}
-        assert requests.post(f"{self.stack.users_url}/users", json=account, timeout=10).ok
-        answer = requests.post(f"{self.stack.users_url}/login", json=person, timeout=10)
-        self.headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
     def make_traffic(self) -> None:
         """Calls what the dashboards show, as people and programs would."""
         body = {"events": [{"event_type": "page_view"}, {"event_type": "not a type"}]}
@@ -135,7 +127,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         ]  # fmt: skip
         for command, log, given in commands:
             until_the_end.enter_context(running(command, folder / log, **given))
-        found.sign_in()
+        found.headers = stack.first_account()
         wait_until("the first drill", lambda: bool(list(kept.metrics.glob("*drill*"))), 60)
         wait_until("Prometheus's start", lambda: is_up(found), 60)
         yield found
@@ -161,9 +153,14 @@ def test_every_panel_returns_data(watched: Watched) -> None:
 
 
 def test_every_metric_in_a_rule_is_there(watched: Watched) -> None:
-    for name, expr in rules():
-        for metric in metrics_of(expr):
-            assert watched.query(f"last_over_time({metric}[5m])"), f"{name} asks for {metric}"
+    wanted = {metric for _, expr in rules() for metric in metrics_of(expr)}
+
+    def missing() -> set[str]:
+        return {each for each in wanted if not watched.query(f"last_over_time({each}[5m])")}
+
+    with suppress(TimeoutError):  # what was just made is not read yet
+        wait_until("every metric", lambda: not missing(), 30, pause=1)
+    assert missing() == set()
 
 
 def test_every_recording_rule_is_evaluated_without_an_error(watched: Watched) -> None:
