@@ -225,8 +225,7 @@ def migrate(environment: dict[str, str]) -> None:
 
     behind = [each for each in ("users", "analytics") if revision(each, environment) != head(each)]
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(upgrade, behind):
-            pass
+        list(pool.map(upgrade, behind))  # raises what one of them did
 
 
 def head(section: str) -> str:
@@ -237,9 +236,11 @@ def head(section: str) -> str:
 
 def revision(section: str, environment: dict[str, str]) -> str | None:
     """Returns which revision an SQLite file is at; None if that can't be told from a file."""
-    url = environment[f"{section.upper()}_DATABASE_URL"]
-    path = Path(url.removeprefix("sqlite:///"))
-    if not (url.startswith("sqlite:///") and path.is_file()):
+    setting = f"{section.upper()}_DATABASE_URL"
+    url = environment[setting]
+    path = ROOT / url.removeprefix("sqlite:///")  # Alembic runs there
+    named_elsewhere = environment.get(f"{setting}_FILE") or not url.startswith("sqlite:///")
+    if named_elsewhere or not path.is_file():
         return None
     try:
         with closing(sqlite3.connect(path)) as connection:

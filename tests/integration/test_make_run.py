@@ -130,7 +130,9 @@ def test_a_failed_migration_is_one_sentence_and_nothing_is_left_running(tmp_path
 
 
 @pytest.mark.parametrize("section", ["users", "analytics"])
-def test_a_migrated_file_is_known_by_its_revision(section: str, tmp_path: Path) -> None:
+def test_a_migrated_file_is_known_by_its_revision(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     setting, path = f"{section.upper()}_DATABASE_URL", tmp_path / "x.db"
     environment = {**os.environ, setting: f"sqlite:///{path}"}
     assert run.revision(section, environment) is None
@@ -142,7 +144,12 @@ def test_a_migrated_file_is_known_by_its_revision(section: str, tmp_path: Path) 
         subprocess.run(upgrade, cwd=ROOT, env=environment, check=True, capture_output=True)
         at = run.revision(section, environment)
         assert (at == run.head(section)) == (revision == "head")
+    monkeypatch.chdir(tmp_path)
+    relative = {setting: f"sqlite:///{os.path.relpath(path, ROOT)}"}
+    assert run.revision(section, relative) == run.head(section)
     assert run.revision(section, {setting: "postgresql://localhost/x"}) is None
+    # The file names another database than the address, which is the usual one.
+    assert run.revision(section, {**environment, f"{setting}_FILE": "url"}) is None
 
 
 def test_a_setting_that_is_wrong_stops_everything_and_is_named(tmp_path: Path) -> None:
