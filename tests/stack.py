@@ -22,6 +22,7 @@ from tests.servers import end, free_port, wait_until
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 APPS = ("users", "analytics", "dashboard")
+MOST_TRIES = 10
 WORKERS = {"relay": "users_app relay", "maintenance": "analytics_app maintain"}
 
 
@@ -31,11 +32,11 @@ def must(method: str, url: str, **given: Any) -> requests.Response:
     A busy machine may have it come again in a moment (503, Retry-After): it does, as clients do.
     """
     given.setdefault("timeout", 30)
-    for _ in range(5):
+    for _ in range(MOST_TRIES):
         answer = requests.request(method, url, **given)
         if answer.status_code != 503:
             break
-        time.sleep(int(answer.headers.get("Retry-After", "1")))
+        time.sleep(int(answer.headers["Retry-After"]))
     assert answer.ok, f"{method} {url}: {answer.status_code} {answer.text}"
     return answer
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import requests
-
 from tests.stack import Stack, must
 
 PASSWORD = "a quiet walk at dawn"
@@ -55,12 +53,9 @@ class People:
 
     def key(self, *scopes: str) -> str:
         """Returns a new API key."""
-        answer = requests.post(
-            f"{self.stack.analytics_url}/analytics/api-keys",
-            json={"name": "proof", "scopes": list(scopes)}, headers=self.admin, timeout=20,
-        )  # fmt: skip
-        answer.raise_for_status()
-        key: str = answer.json()["key"]
+        url = f"{self.stack.analytics_url}/analytics/api-keys"
+        body = {"name": "proof", "scopes": list(scopes)}
+        key: str = must("POST", url, json=body, headers=self.admin).json()["key"]
         return key
 
 
