@@ -135,9 +135,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 def is_up(watched: Watched) -> bool:
     try:
-        return len(watched.query("up == 1")) == 5
+        ready = requests.get(f"http://127.0.0.1:{watched.port}/-/ready", timeout=10)
     except requests.RequestException:
         return False
+    return ready.ok and len(watched.query("up == 1")) == 5
 
 
 def test_every_panel_returns_data(watched: Watched) -> None:
