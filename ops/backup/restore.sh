@@ -54,6 +54,14 @@ require_no_gap() { # BACKUP: fails if a segment is missing between its start and
     [ -n "$last" ] || fail "there is no WAL from $first on"
 }
 
+control() { # FIELD: what the data directory's control file says
+    LC_ALL=C pg_controldata -D "$into" | sed -n "s/^$1: *//p"
+}
+
+recovery_is_over() { # the signal goes before promotion is complete
+    [ ! -e "$into/recovery.signal" ] && [ "$(control 'Database cluster state')" = "in production" ]
+}
+
 backup=$(choose_backup)
 require_no_gap "$backup"
 log info "restoring $backup up to $moment into $into"
@@ -67,6 +75,7 @@ target=()
 if [ "$moment" != latest ]; then
     target=(-c "recovery_target_time=$moment" -c recovery_target_action=promote)
 fi
+timeline=$(control "Latest checkpoint's TimeLineID")
 touch "$into/recovery.signal"
 # Given for this start alone, so that nothing of it stays in the restored directory's settings.
 settings=(
@@ -79,7 +88,7 @@ settings=(
 )
 postgres -D "$into" "${settings[@]}" > "$into.log" 2>&1 &
 server=$!
-until [ ! -e "$into/recovery.signal" ]; do
+until recovery_is_over; do
     if ! kill -0 "$server" 2> /dev/null; then
         tail -n 20 "$into.log" >&2
         fail "recovery did not reach $moment"
@@ -88,5 +97,10 @@ until [ ! -e "$into/recovery.signal" ]; do
 done
 kill -INT "$server"
 wait "$server" || fail "the restored server did not stop cleanly"
+# On the old timeline the next start would replay what came after the moment.
+if [ "$(control 'Database cluster state')" != "shut down" ] ||
+    [ "$(control "Latest checkpoint's TimeLineID")" -le "$timeline" ]; then
+    fail "the restored server did not end as one of its own: see pg_controldata -D $into"
+fi
 rm -f "$into.log"
 log info "restored; take a full backup of the new server before anything else"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
+import pytest
 
 from tests.operations.backups import Kept
 from tests.servers import wait_until
@@ -40,6 +45,35 @@ def test_a_restore_to_a_moment_holds_exactly_the_rows_of_that_moment() -> None:
         assert rows(kept) == list(range(1, 2001))
         kept.server.execute("INSERT INTO t VALUES (9999)")  # it is a primary again
         assert kept.metric("footfall_backup_last_success_timestamp_seconds") > time.time() - 60
+
+
+@pytest.fixture
+def slow_histories(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Has `cp` take a second for a timeline's history: promotion asks for those."""
+    with tempfile.TemporaryDirectory() as folder:
+        slow = Path(folder) / "cp"
+        slow.write_text('#!/bin/sh\ncase "$*" in *.history*) sleep 1 ;; esac\nexec /bin/cp "$@"\n')
+        for each in (Path(folder), slow):
+            each.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        yield
+
+
+@pytest.mark.usefixtures("slow_histories")
+def test_a_promotion_that_takes_long_is_waited_for() -> None:
+    with Kept() as kept:
+        kept.server.execute("CREATE TABLE t (n int PRIMARY KEY)")
+        kept.receive()
+        kept.must("base.sh", "full")
+        time.sleep(1.1)  # the backup's name is rounded up to the next second
+        insert(kept, 1, 1000)
+        [(moment,)] = kept.server.execute("SELECT clock_timestamp()::text")
+        kept.server.execute("DROP TABLE t")
+        kept.server.execute("SELECT pg_switch_wal()")
+        wait_until("the WAL's arrival", kept.received_all)
+        kept.lose()
+        kept.restored("--to", str(moment))
+        assert rows(kept) == list(range(1, 1001))
 
 
 def test_a_killed_primary_loses_no_commit_that_the_receiver_had_to_confirm() -> None:
