@@ -39,10 +39,10 @@ START = f"POST {PATH} HTTP/1.1\r\n".encode()
 # Far below gunicorn's own limit, which answers 431.
 MAX_FIELDS = 32
 # Nothing that could be read in two ways: one line a field, no space before the colon. No part
-# gives back what it took (`++`, `*+`), so that bytes that don't match are read once.
-FIELDS = re.compile(rb"(?:\r\n[A-Za-z0-9-]++:[\x20-\x7e]*+)++")
+# of a field gives back what it took (`++`, `*+`), so that bytes that don't match are read once.
+FIELDS = re.compile(rb"(?:\r\n[A-Za-z0-9-]++:[\x20-\x7e]*+)+")
 HOST = re.compile(
-    rb"(?:[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*+|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+    rb"(?:[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
 LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ?(\d{1,3})(?:\r\n|\Z)")
 # What any of these asks for is the server's or Flask's to do.
