@@ -38,7 +38,7 @@ COPY --from=node /usr/local/bin/node /usr/local/bin/node
 COPY --from=node /usr/local/lib/node_modules /usr/local/lib/node_modules
 RUN ln -s ../lib/node_modules/npm/bin/npm-cli.js /usr/local/bin/npm \
  && cp -r templates static /app/ \
- && python3 ops/browser_libraries.py --into /app/browser \
+ && python3 -m ops.browser_libraries --into /app/browser \
  && cd /app \
  && BROWSER_DIR=/app/browser ASSETS_DIR=/app/assets python -m dashboard_app.assets
 

@@ -17,8 +17,8 @@ demo: .venv/run ## the same under var/demo/, with an admin and 90 days of sample
 	@$(BIN)/python ops/run.py --home var/demo --demo
 
 test: .venv/dev ## every test; real PostgreSQL, Valkey and Chromium included
-	@$(BIN)/python ops/test_setup.py
-	@$(BIN)/python ops/tools.py
+	@$(BIN)/python -m ops.test_setup
+	@$(BIN)/python -m ops.tools
 	@$(PYTEST) -n 2 --dist loadfile
 
 test-unit: .venv/dev ## the quick tests alone
@@ -42,16 +42,17 @@ bench: .venv/dev ## the benchmarks, side by side with peers, as a table of ratio
 	@$(BIN)/python -m benchmarks $(if $(WRITE),--write $(WRITE))
 
 screenshots: .venv/dev ## pictures of every page, under var/screenshots/
-	@$(BIN)/python ops/test_setup.py
+	@$(BIN)/python -m ops.test_setup
 	@$(BIN)/python -m tests.e2e.screenshots
 
 lighthouse: .venv/dev ## accessibility and best practices of every page, by Lighthouse from npm
-	@$(BIN)/python ops/test_setup.py
+	@$(BIN)/python -m ops.test_setup
 	@$(BIN)/python -m tests.e2e.lighthouse $(PAGES)
 
 lock: .venv/dev ## write the locks from pyproject.toml; UPGRADE=--upgrade takes newer versions
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile $(LOCK) $(APPS) --extra run pyproject.toml -o requirements.txt
+	@$(BIN)/uv pip compile $(LOCK) --group npm -o ops/requirements-npm.txt
 	@$(BIN)/uv pip compile $(LOCK) $(APPS) --extra tracing --extra fast -c requirements.txt pyproject.toml -o requirements-image.txt
 	@$(BIN)/uv pip compile $(LOCK) $(APPS) --extra run --extra tracing --extra test --extra bench --extra proof -c requirements.txt pyproject.toml -o requirements-dev.txt
 APPS := --extra users --extra analytics --extra dashboard

@@ -51,7 +51,7 @@ def check(directory: Path) -> None:
     """Raises FileNotFoundError if a browser library is missing."""
     for name in LIBRARIES:
         if not (directory / name).is_file():
-            raise FileNotFoundError(f"{directory / name}: run `python ops/browser_libraries.py`")
+            raise FileNotFoundError(f"{directory / name}: run `python -m ops.browser_libraries`")
 
 
 def sources(directory: Path) -> list[Path]:

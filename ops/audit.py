@@ -1,6 +1,6 @@
 """Asks whether what requirements.txt locks has known vulnerabilities; ends with 1 if so.
 
-    python ops/audit.py [--must]
+    python -m ops.audit [--must]
 
 pip-audit asks an advisory service over the network. Where that can't be reached nothing can be
 audited: this says that it is skipped and passes, or fails with --must.

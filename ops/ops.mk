@@ -5,7 +5,7 @@ backup: .venv/run ## back up the embedded default under var/ while it runs
 	@$(BIN)/python ops/backup/sqlite.py
 
 operations-tools: .venv/dev
-	@$(BIN)/python ops/tools.py
+	@$(BIN)/python -m ops.tools
 
 containers: .venv/dev ## compose.yaml run for real on stand-in images, partitioned and killed; SMALL=--small without replica and backups
 	@$(BIN)/python -m tests.containers $(SMALL)

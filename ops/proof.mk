@@ -5,7 +5,7 @@ bandit: .venv/dev
 	@$(BIN)/bandit -q -ll -r chassis users_app analytics_app dashboard_app ops gunicorn.conf.py 2>/dev/null
 
 audit: .venv/dev ## known vulnerabilities of what is locked; says so where it can't ask
-	@$(BIN)/python ops/audit.py
+	@$(BIN)/python -m ops.audit
 
 sbom: .venv/dev ## what Footfall is made of, as CycloneDX, under var/sbom.cdx.json
 	@mkdir -p var

@@ -212,7 +212,7 @@ def taken(host: str, port: int) -> bool:
 
 def fetch_browser_libraries(environment: dict[str, str]) -> None:
     into = environment["BROWSER_DIR"]
-    command = [sys.executable, "ops/browser_libraries.py", "--into", into]
+    command = [sys.executable, "-m", "ops.browser_libraries", "--into", into]
     step("browser libraries", command, environment)
 
 

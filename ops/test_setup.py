@@ -1,6 +1,6 @@
 """Gets what the tests need beyond Python: Chromium and its driver from Debian, where it may.
 
-    python ops/test_setup.py
+    python -m ops.test_setup
 
 Where it may not install them (no apt, or neither root nor password-less sudo) it says so, and
 the browser tests skip by name.
@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def browser_libraries() -> None:
-    command = [sys.executable, "ops/browser_libraries.py", "--with-tests"]
+    command = [sys.executable, "-m", "ops.browser_libraries", "--with-tests"]
     subprocess.run(command, cwd=ROOT, check=False)
 
 

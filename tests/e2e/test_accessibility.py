@@ -21,7 +21,7 @@ axe.run(document, { resultTypes: ["violations"] }).then((found) => done(
 """
 
 pytestmark = pytest.mark.skipif(
-    not AXE.is_file(), reason="axe-core is not there: ops/browser_libraries.py --with-tests"
+    not AXE.is_file(), reason="axe-core is not there: python -m ops.browser_libraries --with-tests"
 )
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from tests.e2e.browser import Browser
 from tests.e2e.conftest import register, send
-from tests.stack import ROOT, Stack
+from tests.stack import Stack
 
 KB = 1000
-BASIC_BUNDLE_BYTES = 2_000_000
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +70,6 @@ def test_the_sign_in_page_is_small_and_has_no_chart_code(counted: Browser) -> No
 
 
 def test_a_first_visit_and_a_change_of_filters_stay_within_their_bars(counted: Browser) -> None:
-    if (ROOT / "var" / "browser" / "plotly.min.js").stat().st_size > BASIC_BUNDLE_BYTES:
-        pytest.skip("the full bundle of Plotly is here: npm brings the basic one")
     counted.visit("/login")
     counted.sign_in("root")
     counted.until_settled()

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from ops import tools
+from ops.fetch import Unavailable
 from tests.stack import ROOT
-
-
-@cache
-def tools() -> ModuleType:
-    """Returns ops/tools.py as a module."""
-    spec = importlib.util.spec_from_file_location("ops_tools", ROOT / "ops" / "tools.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def program(name: str) -> Path:
     """Returns the program, fetched if need be; skips the test by name where it can't be had."""
     try:
-        tools().fetch(name)
-    except tools().Unavailable as error:
+        tools.fetch(name)
+    except Unavailable as error:
         pytest.skip(f"{name} can't be had here: {error}")
-    found: Path | None = tools().found(name)
+    found = tools.found(name)
     assert found is not None
     return found
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import requests
 
+from ops import tools
+from ops.fetch import Unavailable
 from tests.operations.gateway import Gateway
-from tests.operations.programs import tools
 from tests.stack import Stack
 
 IDLE, HALF_SENT, SLOW = 10, 100, 20
@@ -32,8 +33,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     seconds = parser.parse_args().seconds
     try:
-        tools().fetch("nginx")
-    except tools().Unavailable as error:
+        tools.fetch("nginx")
+    except Unavailable as error:
         print(f"Skipped: nginx can't be had: {error}")
         return 0
     with ExitStack() as running:
