@@ -15,6 +15,14 @@ from tests.servers import BUSY_SECONDS, PostgresServer, valkey
 numbers = itertools.count()
 
 
+@pytest.hookimpl(trylast=True)  # once the markers are there
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives tests in a browser, and no others, a second try; the closing lines name each."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def room_for_other_work() -> Iterator[None]:
     """Has connections that tests make themselves wait for a server whose disk others keep busy."""
