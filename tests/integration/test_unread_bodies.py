@@ -79,6 +79,7 @@ def one(stream: object) -> HTTPResponse:
     answer._close_conn = lambda: None  # type: ignore[method-assign,attr-defined]
     answer.begin()
     answer.read()
+    answer.fp = None  # type: ignore[assignment]  # it closes what was read from, when it goes
     return answer
 
 
