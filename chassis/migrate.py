@@ -7,6 +7,7 @@ import os
 from alembic import context
 from sqlalchemy import MetaData, create_engine, pool
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 
 from chassis.config import ConfigurationError, read
 from chassis.database import database_url
@@ -15,9 +16,17 @@ LOCK = 7_041_776_001  # any constant: two migrations at once wait for each other
 
 
 def run(metadata: MetaData, setting: str) -> None:
-    """Migrates the database that `setting` (or alembic's `-x url=…`) names."""
+    """Migrates the database that `setting` (or alembic's `-x url=…`) names.
+
+    Raises ConfigurationError if it names none, or one that can't be reached.
+    """
     engine = create_engine(url(setting), poolclass=pool.NullPool)
-    with engine.connect() as connection:
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        reason = " ".join(str(error.orig).split())
+        raise ConfigurationError(f"{setting} can't be reached: {reason}") from None
+    with connection:
         migrate(connection, metadata)
 
 
