@@ -14,7 +14,7 @@ from sqlalchemy import JSON, BigInteger, Identity, Index, Integer, SmallInteger,
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import Uuid
 
-from chassis.database import UtcDateTime
+from chassis.database import RequestSession, UtcDateTime
 
 FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -23,7 +23,9 @@ class Base(DeclarativeBase):
     """The declarative base of this service's tables."""
 
 
-db = SQLAlchemy(model_class=Base, disable_autonaming=True)
+db = SQLAlchemy(
+    model_class=Base, session_options={"class_": RequestSession}, disable_autonaming=True
+)
 
 
 class Event(Base):

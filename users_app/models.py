@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from chassis.database import UtcDateTime
+from chassis.database import RequestSession, UtcDateTime
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 
@@ -41,7 +41,8 @@ class Base(DeclarativeBase):
 
 
 # Rows stay readable after the commit that wrote them.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+OPTIONS = {"class_": RequestSession, "expire_on_commit": False}
+db = SQLAlchemy(model_class=Base, session_options=OPTIONS)
 
 # A deleted newest id must not come back: ids outlive their rows in events and in the audit.
 LASTING_IDS = {"sqlite_autoincrement": True}

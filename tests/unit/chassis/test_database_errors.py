@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import psycopg2.errors
 import pytest
-from flask import Flask
+from flask import Flask, Response
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import (
@@ -22,8 +23,10 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from analytics_app.models import db as analytics_db
 from chassis import database, problems, telemetry
 from tests.chaos.tools import small_disk
+from users_app.models import db as users_db
 
 
 def broken(kind: type[DatabaseError], *, lost: bool) -> DatabaseError:
@@ -60,6 +63,33 @@ def answer_to(error: Exception) -> Any:
         raise error
 
     return app.test_client().get("/")
+
+
+@pytest.mark.parametrize("db", [users_db, analytics_db], ids=["users", "analytics"])
+def test_a_connection_that_breaks_after_the_answer_is_made_costs_nothing(
+    db: SQLAlchemy, new_postgres_database: Callable[[], str]
+) -> None:
+    url = new_postgres_database()
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = database.database_url(url)
+    db.init_app(app)
+
+    @app.get("/")
+    def view() -> str:
+        return str(db.session.scalar(text("SELECT pg_backend_pid()")))
+
+    def end_the_session(answer: Response) -> Response:
+        with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(%s::int, 5000)", (answer.get_data(as_text=True),)
+            )
+            assert cursor.fetchone() == (True,)
+        return answer
+
+    app.after_request(end_the_session)
+    first, second = app.test_client().get("/"), app.test_client().get("/")
+    assert first.status_code == second.status_code == 200
+    assert first.text != second.text
 
 
 class Base(DeclarativeBase):
