@@ -2,8 +2,8 @@
 
     python ops/demo.py --home var/demo
 
-Every event follows from the demo's first day and the event's own day alone, so a second run
-sends the same ones and adds only what has happened since.
+Every event follows from the demo's first day and the event's own day alone. A second run sends
+what has happened since the first, and what that one did not get to.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
     home = parser.parse_args().home
     try:
         token = admin_token(home)
-        load(token, first_day(home))
+        load(token, home)
     except (requests.RequestException, DemoError) as error:
         print(f"footfall: the demo could not be loaded: {error}", file=sys.stderr)
         return 1
@@ -115,37 +115,57 @@ def straight_session() -> requests.Session:
     return session
 
 
-def load(token: str, start: date) -> None:
-    """Sends all events up to now, oldest first, with a progress bar."""
-    people = everybody(start)
-    now = datetime.now(UTC)
-    days = [start + timedelta(days=each) for each in range((now.date() - start).days + 1)]
-    url = os.environ["ANALYTICS_URL"] + "/analytics/events/batch"
+def load(token: str, home: Path) -> None:
+    """Sends the events up to now that are missing, oldest first, with a progress bar."""
     session = straight_session()
     session.headers["Authorization"] = f"Bearer {token}"
+    start, now = first_day(home), datetime.now(UTC)
+    people = everybody(start)
+    sent, half = home / "demo-sent-until", home / "demo-sent-until.new"
+    since = datetime.fromisoformat(sent.read_text()) if sent.exists() else start_of(start)
+    if not has_events(session, start):
+        since = start_of(start)
+    # A visit that began the day before may have gone on past midnight.
+    first = max(start, since.date() - timedelta(days=1))
+    days = [first + timedelta(days=each) for each in range((now.date() - first).days + 1)]
     with click.progressbar(days, label="  Loading 90 days of sample events") as bar:
         for day in bar:
-            events = [each for each in events_of(day, start, people) if happened(each, now)]
-            for first in range(0, len(events), BATCH):
-                send(session, url, events[first : first + BATCH])
+            happened = (
+                each
+                for each in events_of(day, start, people)
+                if since <= datetime.fromisoformat(each["created_at"]) <= now
+            )
+            while batch := list(itertools.islice(happened, BATCH)):
+                send(session, batch)
+            half.write_text(min(now, start_of(day + timedelta(days=1))).isoformat())
+            half.rename(sent)
 
 
-def happened(event: dict[str, Any], now: datetime) -> bool:
-    return datetime.fromisoformat(event["created_at"]) <= now
+def start_of(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
-def send(session: requests.Session, url: str, events: list[dict[str, Any]]) -> None:
-    answer = accepted(session, url, events)
+def has_events(session: requests.Session, day: date) -> bool:
+    """Whether analytics has events of the day: its database may be another one by now."""
+    url = os.environ["ANALYTICS_URL"] + "/analytics/summary"
+    whole = {"start": day.isoformat(), "end": (day + timedelta(days=1)).isoformat()}
+    answer = session.get(url, params=whole, timeout=30)
+    if answer.status_code != 200:
+        raise DemoError(answer.text)
+    return bool(answer.json()["events_by_type"])
+
+
+def send(session: requests.Session, events: list[dict[str, Any]]) -> None:
+    answer = accepted(session, events)
     if answer.status_code != 200:
         raise DemoError(answer.text)
     if answer.json()["rejected"]:
         raise DemoError(f"events were rejected: {answer.json()['results'][:3]}")
 
 
-def accepted(
-    session: requests.Session, url: str, events: list[dict[str, Any]]
-) -> requests.Response:
+def accepted(session: requests.Session, events: list[dict[str, Any]]) -> requests.Response:
     """Returns the answer to a batch; comes again when a busy machine asks for that."""
+    url = os.environ["ANALYTICS_URL"] + "/analytics/events/batch"
     for _ in range(TRIES):
         answer = session.post(url, json={"events": events}, timeout=60)
         if answer.status_code != 503:

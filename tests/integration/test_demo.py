@@ -37,13 +37,19 @@ def totals(stack: Stack, home: Path) -> dict[str, int]:
     return {**answer["events_by_type"], "unique_users": answer["unique_users"]}
 
 
+def batches_of(stack: Stack) -> int:
+    return stack.log("analytics").count('"/analytics/events/batch"')
+
+
 def test_ninety_believable_days_are_loaded_once_however_often(home: Path) -> None:
     with Stack(parts=("users", "analytics")) as stack:
         load(stack, home)
         first = totals(stack, home)
         # As if the first run had been earlier: only what has happened since may be added.
+        batches = batches_of(stack)
         load(stack, home)
         second = totals(stack, home)
+        assert batches_of(stack) - batches <= 2, "only what is missing is sent"
     kinds = [kind for kind in first if kind != "unique_users"]
     events = sum(first[kind] for kind in kinds)
     assert 180_000 < events < 260_000
