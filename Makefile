@@ -11,10 +11,10 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 run: .venv/run ## start everything on SQLite files under var/
-	@$(BIN)/python ops/run.py
+	@$(BIN)/python -m ops.run
 
 demo: .venv/run ## the same under var/demo/, with an admin and 90 days of sample events
-	@$(BIN)/python ops/run.py --home var/demo --demo
+	@$(BIN)/python -m ops.run --home var/demo --demo
 
 test: .venv/dev ## every test; real PostgreSQL, Valkey and Chromium included
 	@$(BIN)/python -m ops.test_setup

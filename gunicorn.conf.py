@@ -6,26 +6,49 @@ import gc
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
 
+complaints = []
+
+
+def setting(name, usual):
+    """Returns a variable, or the text of the file that NAME_FILE names."""
+    if path := os.environ.get(f"{name}_FILE"):
+        try:
+            return Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            complaints.append(f"{name}_FILE can't be read: {error}")
+    return os.environ.get(name) or usual
+
+
+def number(name, usual, least=0):
+    """Returns the whole number that a setting holds."""
+    given = setting(name, usual)
+    if given.isascii() and given.isdigit() and int(given) >= least:
+        return int(given)
+    complaints.append(f"{name}={given} must be a whole number of {least} or more")
+    return least
+
 
 def bind_address():
     """Returns where to listen, by BIND_HOST and PORT; IPv6 wants brackets."""
-    host = (os.environ.get("BIND_HOST") or "127.0.0.1").strip("[]")
-    port = os.environ.get("PORT") or "8000"
+    host, port = setting("BIND_HOST", "127.0.0.1").strip("[]"), number("PORT", "8000", least=1)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 bind = bind_address()
 worker_class = "chassis.worker.LaneWorker"
-workers = int(os.environ.get("WEB_WORKERS", "2"))
-threads = int(os.environ.get("WEB_THREADS", "8"))
+workers = number("WEB_WORKERS", "2", least=1)
+threads = number("WEB_THREADS", "8", least=1)
+graceful_timeout = number("WEB_GRACEFUL_SECONDS", "20")
+max_requests = number("WEB_MAX_REQUESTS", "0")
+if complaints:
+    sys.exit("; ".join(complaints))
 timeout = 30
-graceful_timeout = int(os.environ.get("WEB_GRACEFUL_SECONDS", "20"))
 keepalive = 75  # above a proxy's 60 s, so that the proxy is the one to close
-max_requests = int(os.environ.get("WEB_MAX_REQUESTS", "0"))
 max_requests_jitter = max_requests // 10
 limit_request_line = 8190
 limit_request_fields = 64
@@ -33,7 +56,7 @@ limit_request_fields = 64
 forwarded_allow_ips = forwarder_headers = ""
 secure_scheme_headers = {}
 accesslog = None  # each app logs its requests itself, as JSON
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # nosec B108
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None  # noqa: S108  # nosec B108
 # On by default, and a second service of the same user would take the first one's over.
 control_socket_disable = True
 

@@ -1,6 +1,6 @@
 """Loads the demo: an admin to sign in with, and 90 days of believable events.
 
-    python ops/demo.py --home var/demo
+    python -m ops.demo --home var/demo
 
 Every event follows from the demo's first day and the event's own day alone. A second run sends
 what has happened since the first, and what that one did not get to.

@@ -1,6 +1,6 @@
 """Runs the whole platform on this machine: secrets -> migrations -> processes -> address.
 
-    python ops/run.py [--home var] [--demo]
+    python -m ops.run [--home var] [--demo]
 
 All it keeps is under its home: SQLite files, keys, sessions, mail, assets, metrics; nothing is
 written elsewhere, but for what a setting names. Settings come from the environment, then from
@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,10 +26,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from io import FileIO
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -35,16 +36,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from honcho import manager as honcho
 from honcho.environ import parse, parse_procfile
+from honcho.printer import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
 PATIENCE_SECONDS = 60
 BROWSER_LIBRARIES = ("htmx.min.js", "plotly.min.js")
+OWN_SETTINGS = ("BIND_HOST", "PUBLIC_URL", *(f"{name.upper()}_PORT" for name in PORTS))
 # What listens everywhere is reached on loopback.
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nosec B104
 BEGUN = time.monotonic()
+EXCEPTION = r"^[\w.]+(?:Error|Exception): "  # the class, before what it says
 INTERRUPTED = (130, 143)
 STOP_SECONDS = 3  # gunicorn's own grace is shorter; all are gone within five
+LOG_BYTES = 10_000_000  # then footfall.log becomes footfall.log.1
+# Whose settings a process reads, where that isn't its own name.
+APPS = {"relay": "users", "maintenance": "analytics"}
 
 
 def main() -> int:
@@ -52,14 +59,15 @@ def main() -> int:
     home = options.home.resolve()
     try:
         prepare(home)
-        environment = settings(home)
-        refuse_taken_ports(environment)
-        fetch_browser_libraries(environment)
-        migrate(environment)
+        with held(home):
+            environment = settings(home)
+            refuse_bad_ports(environment)
+            fetch_browser_libraries(environment)
+            migrate(environment)
+            return run(environment, home, demo=options.demo)
     except SetupError as error:
         print(f"footfall: {error}", file=sys.stderr)
         return 1
-    return run(environment, home, demo=options.demo)
 
 
 class SetupError(Exception):
@@ -94,6 +102,17 @@ def prepare(home: Path) -> None:
         raise SetupError(f"the home {home} can't be named in an SQLite address: leave out the ?.")
 
 
+@contextmanager
+def held(home: Path) -> Iterator[None]:
+    """Keeps the home for this run alone; raises SetupError if another one has it."""
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(f"the home {home} is in use by another run: end that one.") from None
+        yield
+
+
 def copy_once(source: Path, target: Path) -> None:
     if not target.exists():
         shutil.copyfile(source, target)
@@ -101,7 +120,7 @@ def copy_once(source: Path, target: Path) -> None:
 
 def settings(home: Path) -> dict[str, str]:
     """Returns the environment of all processes; makes what is missing under `home`."""
-    given = {**dotenv(), **os.environ}
+    given = with_files_read({**dotenv(), **os.environ})
     ports = {name: given.get(f"{name.upper()}_PORT", usual) for name, usual in PORTS.items()}
     host = (given.get("BIND_HOST") or "127.0.0.1").strip("[]")
     given["BIND_HOST"] = host
@@ -113,7 +132,7 @@ def settings(home: Path) -> dict[str, str]:
         "ANALYTICS_DATABASE_URL": f"sqlite:///{home}/analytics.db",
         "USERS_URL": urls["users"],
         "ANALYTICS_URL": urls["analytics"],
-        "PUBLIC_URL": urls["dashboard"],
+        "PUBLIC_URL": urls["dashboard"].replace("//127.0.0.1:", "//localhost:"),
         "SESSION_DIR": f"{home}/sessions",
         "MAIL_DIR": f"{home}/mail",
         "BROWSER_DIR": f"{home}/browser",
@@ -132,6 +151,17 @@ def settings(home: Path) -> dict[str, str]:
         usual["PYTHONDONTWRITEBYTECODE"] = "1"
     path = f"{Path(sys.executable).parent}{os.pathsep}{given.get('PATH', '')}"
     return {**usual, **given, "PATH": path}
+
+
+def with_files_read(given: dict[str, str]) -> dict[str, str]:
+    """Returns the environment with what a NAME_FILE holds in place of it, for what is read here."""
+    for name in OWN_SETTINGS:
+        if path := given.pop(f"{name}_FILE", ""):
+            try:
+                given[name] = Path(path).read_text().strip()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SetupError(f"{name}_FILE can't be read: {error}.") from None
+    return given
 
 
 def dotenv() -> dict[str, str]:
@@ -183,12 +213,16 @@ def new_private_key() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-def refuse_taken_ports(environment: dict[str, str]) -> None:
+def refuse_bad_ports(environment: dict[str, str]) -> None:
+    """Raises SetupError if a port is none, given twice or in use."""
+    owners: dict[str, str] = {}
     for name in PORTS:
         variable = f"{name.upper()}_PORT"
         port = environment[variable]
         if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
             raise SetupError(f"{variable}={port} is not a port: use a number from 1 to 65535.")
+        if (owner := owners.setdefault(port, name)) != name:
+            raise SetupError(f"{variable}={port} is the port of {owner} too: give each its own.")
         if taken(environment["BIND_HOST"], int(port)):
             raise SetupError(
                 f"port {port} for {name} is in use: end what listens there, or choose another "
@@ -213,7 +247,7 @@ def taken(host: str, port: int) -> bool:
 def fetch_browser_libraries(environment: dict[str, str]) -> None:
     into = environment["BROWSER_DIR"]
     command = [sys.executable, "-m", "ops.browser_libraries", "--into", into]
-    step("browser libraries", command, environment)
+    step("fetching the browser libraries", command, environment)
 
 
 def migrate(environment: dict[str, str]) -> None:
@@ -257,27 +291,57 @@ def step(what: str, command: list[str], environment: dict[str, str]) -> None:
     )
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it gave no reason"]
-        raise SetupError(f"{what} failed: {said[-1]}")
+        raise SetupError(f"{what} failed: {re.sub(EXCEPTION, '', said[-1])}")
 
 
 def run(environment: dict[str, str], home: Path, *, demo: bool) -> int:
     """Runs all processes until one ends or Ctrl-C; returns 0 for the latter."""
-    # Unbuffered: a signal's handler writes too, and a buffer can't be entered twice.
-    with (home / "footfall.log").open("ab", buffering=0) as log:
-        platform = Platform(Printer(log))
-        for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
-            own = {**environment, **metrics_of(name, home)}
-            platform.add_process(name, command, env=own, cwd=str(ROOT))
-        threading.Thread(
-            target=announce, args=(platform, environment, home, demo), daemon=True
-        ).start()
-        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        platform.loop()
+    log = Log(home / "footfall.log")
+    platform = made_platform(log)
+    for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
+        own = {**environment, **metrics_of(name, home)}
+        platform.add_process(name, command, env=own, cwd=str(ROOT))
+    announcing = threading.Thread(
+        target=announce, args=(platform, environment, home, demo), daemon=True
+    )
+    announcing.start()
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    platform.loop()
     if platform.returncode in INTERRUPTED:
         print(f"\nFootfall has stopped; the data stays under {home}.")
         return 0
-    print(f"footfall: {platform.failure}; see {home}/footfall.log", file=sys.stderr)
+    trouble = platform.trouble or reason_of(platform.ended_first, log, environment)
+    print(f"footfall: {trouble}; see {log.path}", file=sys.stderr)
     return 1
+
+
+def made_platform(log: Log) -> Platform:
+    try:
+        return Platform(log)
+    except OSError as error:  # semaphores live there
+        reason = error.strerror or str(error)
+        raise SetupError(f"processes can't be run: /dev/shm can't be used: {reason}.") from None
+
+
+def reason_of(name: str, log: Log, environment: dict[str, str]) -> str:
+    """Returns why a process ended although nobody asked for it, in one sentence."""
+    complaint = complaint_about(environment, APPS.get(name, name)) or log.last.get(name, "")
+    return f"{name} ended by itself" + (f": {complaint}" if complaint else "")
+
+
+def complaint_about(environment: dict[str, str], app: str) -> str:
+    """Returns what an app's settings are refused for; nothing if they are not.
+
+    Asked of another process: importing the apps here would make every start wait for it.
+    """
+    name = f"{app.title()}Settings"
+    read = f"from chassis.config import load; from {app}_app.config import {name}; load({name})"
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        cwd=ROOT, env=environment, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    _, _, complaints = done.stderr.partition("ConfigurationError: ")
+    return "; ".join(complaints.splitlines())
 
 
 def metrics_of(name: str, home: Path) -> dict[str, str]:
@@ -289,16 +353,13 @@ class Platform(honcho.Manager):
     """The processes of the Procfile: when one ends, all do."""
 
     trouble = ""
-
-    @property
-    def failure(self) -> str:
-        """Why all have ended although nobody asked for it."""
-        ended = [name for name, each in self._processes.items() if each.get("returncode")]
-        return self.trouble or f"{ended[0] if ended else 'a process'} ended by itself"
+    ended_first = ""
 
     def terminate(self) -> None:
         """Asks all to end; what is still there after STOP_SECONDS is killed."""
         if not self._terminating:
+            ended = [name for name, each in self._processes.items() if "returncode" in each]
+            self.ended_first = ended[0] if ended else ""
             killer = threading.Timer(STOP_SECONDS, self.kill)
             killer.daemon = True
             killer.start()
@@ -309,23 +370,42 @@ class Platform(honcho.Manager):
         self.terminate()
 
 
-class Printer:
-    """Keeps what the processes write in a log file, so that the address stays in sight."""
+class Log:
+    """Keeps what the processes write in a file, so that the address stays in sight.
+
+    The file is unbuffered: a signal's handler writes too, and a buffer can't be entered twice.
+    """
 
     width = 0
 
-    def __init__(self, log: FileIO) -> None:
-        self.log = log
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last: dict[str, str] = {}  # each process's last line that isn't a log entry
+        self.file = path.open("ab", buffering=0)
+        self.room = LOG_BYTES - path.stat().st_size
 
-    def write(self, message: object) -> None:
-        data = message.data  # type: ignore[attr-defined]
-        text = data.decode(errors="replace") if isinstance(data, bytes) else str(data)
-        self.log.write(f"{message.name}: {text.rstrip()}\n".encode())  # type: ignore[attr-defined]
+    def write(self, message: Message) -> None:
+        data = message.data
+        text = (data.decode(errors="replace") if isinstance(data, bytes) else data).rstrip()
+        if text and not text.startswith("{"):
+            self.last[message.name] = text
+        line = f"{message.name}: {text}\n".encode()
+        if len(line) > self.room:
+            self.rotate()
+        self.room -= len(line)
+        self.file.write(line)
+
+    def rotate(self) -> None:
+        self.room = LOG_BYTES
+        self.path.replace(self.path.with_suffix(".log.1"))
+        old, self.file = self.file, self.path.open("ab", buffering=0)
+        old.close()
 
 
 def announce(platform: Platform, environment: dict[str, str], home: Path, demo: bool) -> None:
     """Prints the address once all three apps are ready; ends them all if they don't get so."""
-    urls = [environment[name] for name in ("USERS_URL", "ANALYTICS_URL", "PUBLIC_URL")]
+    host = reachable(environment["BIND_HOST"])
+    urls = [f"http://{host}:{environment[f'{name.upper()}_PORT']}" for name in PORTS]
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not all(healthy(url) for url in urls):
         if time.monotonic() > deadline:
@@ -333,7 +413,7 @@ def announce(platform: Platform, environment: dict[str, str], home: Path, demo: 
             return
         time.sleep(0.1)
     if demo:
-        loader = [sys.executable, "ops/demo.py", "--home", str(home)]
+        loader = [sys.executable, "-m", "ops.demo", "--home", str(home)]
         if subprocess.run(loader, cwd=ROOT, env=environment, check=False).returncode:
             platform.give_up("the sample events could not be loaded")
             return

@@ -121,7 +121,9 @@ def test_every_setting_is_in_the_example_and_every_example_is_a_setting() -> Non
     sources = [ROOT / name for name in ("gunicorn.conf.py", "ops/run.py", "chassis/client.py")]
     read_elsewhere = {"DASHBOARD_PORT", "USERS_PORT", "ANALYTICS_PORT"}
     for source in sources:
-        read_elsewhere |= set(re.findall(r'environ\.get\("([A-Z_]+)"', source.read_text()))
+        read_elsewhere |= set(
+            re.findall(r'(?:environ\.get|setting|number)\("([A-Z_]+)"', source.read_text())
+        )
     expected = (read_by_apps | read_elsewhere) - {"FOOTFALL_METRICS_OWNER"}
     assert documented_settings() == expected
 

@@ -19,7 +19,7 @@ def home(tmp_path: Path) -> Path:
 
 def load(stack: Stack, home: Path) -> None:
     stack.environment |= {"PYTHONUNBUFFERED": "1"}
-    stack.run(sys.executable, "ops/demo.py", "--home", str(home))
+    stack.run(sys.executable, "-m", "ops.demo", "--home", str(home))
 
 
 def totals(stack: Stack, home: Path) -> dict[str, int]:

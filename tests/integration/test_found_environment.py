@@ -104,8 +104,8 @@ def test_make_run_and_the_demos_sign_in_need_no_proxy(runner: Runner) -> None:
         pytest.param("::", "[::1]", marks=ipv6),
         ("localhost", "localhost"),
         ("127.0.0.2", "127.0.0.2"),
-        ("0.0.0.0", "127.0.0.1"),
-        ("", "127.0.0.1"),
+        ("0.0.0.0", "localhost"),
+        ("", "localhost"),
     ],
 )
 def test_it_listens_where_it_is_told_and_prints_the_address(

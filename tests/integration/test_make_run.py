@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,9 +14,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import requests
+from honcho.printer import Message
 
 from ops import run
 from tests.servers import accepts_connections, end, free_port
@@ -24,7 +28,7 @@ NAMES = ("DASHBOARD_PORT", "USERS_PORT", "ANALYTICS_PORT")
 
 
 class Runner:
-    """One `ops/run.py`, which is what `make run` calls, on free ports and a home of its own."""
+    """One `python -m ops.run`, as `make run` calls it, on free ports and a home of its own."""
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.ports = {name: free_port() for name in NAMES}
@@ -34,7 +38,7 @@ class Runner:
             **{name: str(port) for name, port in self.ports.items()},
             **settings,
         }
-        self.command = [sys.executable, "ops/run.py", "--home", str(home / "var")]
+        self.command = [sys.executable, "-m", "ops.run", "--home", str(home / "var")]
         self.process: subprocess.Popen[bytes] | None = None
         self.printed = ""
 
@@ -62,12 +66,31 @@ class Runner:
             capture_output=True, text=True, timeout=seconds,
         )  # fmt: skip
 
+    def log(self) -> str:
+        return (Path(self.command[-1]) / "footfall.log").read_text()
+
     def listens(self) -> bool:
         return any(accepts_connections(port) for port in self.ports.values())
 
     @property
     def users_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['USERS_PORT']}"
+
+
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a home as it is after a first start."""
+    home = tmp_path_factory.mktemp("migrated")
+    run.prepare(home)
+    run.migrate(run.settings(home))
+    return home
+
+
+@pytest.fixture
+def folder(tmp_path: Path, migrated: Path) -> Path:
+    """Returns a folder of one's own with such a home in it."""
+    shutil.copytree(migrated, tmp_path / "var")
+    return tmp_path
 
 
 @pytest.fixture
@@ -82,7 +105,7 @@ def test_it_starts_stops_and_starts_again_with_the_data_kept(
     runner: Runner, tmp_path: Path
 ) -> None:
     runner.start()
-    runner.wait_for("Footfall is running: http://127.0.0.1:")
+    runner.wait_for(f"Footfall is running: http://localhost:{runner.ports['DASHBOARD_PORT']}\n")
     runner.wait_for("Started in ")
     account = {"email": "a@example.com", "username": "ada", "password": "a quiet walk at dawn"}
     assert requests.post(f"{runner.users_url}/users", json=account, timeout=9).status_code == 201
@@ -152,30 +175,127 @@ def test_a_migrated_file_is_known_by_its_revision(
     assert run.revision(section, {**environment, f"{setting}_FILE": "url"}) is None
 
 
-def test_a_setting_that_is_wrong_stops_everything_and_is_named(tmp_path: Path) -> None:
-    runner = Runner(tmp_path, REPORTING_TIMEZONE="Mars/Olympus")
+WRONG = [
+    ({"REPORTING_TIMEZONE": "Mars/Olympus"}, "REPORTING_TIMEZONE must be an IANA"),
+    ({"MAIL_FROM": "someone"}, "MAIL_FROM "),
+    (
+        {"WEB_WORKERS": "two", "WEB_THREADS": "0"},
+        "WEB_WORKERS=two must be a whole number of 1 or more; WEB_THREADS=0 must be a whole",
+    ),
+    ({"WEB_WORKERS_FILE": "/nowhere"}, "WEB_WORKERS_FILE can't be read: .*No such file"),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), WRONG)
+def test_a_setting_that_is_wrong_is_one_sentence(
+    folder: Path, settings: dict[str, str], words: str
+) -> None:
+    runner = Runner(folder, **settings)
     done = runner.run_to_its_end()
     assert done.returncode == 1
-    assert "footfall: " in done.stderr
+    assert re.fullmatch(rf"footfall: \w+ ended by itself: {words}.*\n", done.stderr), done.stderr
     assert not runner.listens()
-    assert "REPORTING_TIMEZONE must be an IANA" in (tmp_path / "var" / "footfall.log").read_text()
 
 
-def test_an_old_python_is_told_so_in_one_sentence(tmp_path: Path) -> None:
-    old = tmp_path / "python3"
+def test_the_process_that_ended_first_is_named(folder: Path) -> None:
+    runner = Runner(folder)
+    runner.start()
+    runner.wait_for("Footfall is running")
+    maintenance = re.search(r"maintenance started \(pid=(\d+)\)", runner.log())
+    assert maintenance
+    os.killpg(int(maintenance[1]), signal.SIGKILL)
+    runner.wait_for("footfall: maintenance ended by itself")
+    assert runner.process
+    assert runner.process.wait(10) == 1
+
+
+def test_an_address_for_the_world_is_not_asked_for_health(folder: Path) -> None:
+    (folder / "url").write_text("https://footfall.invalid\n")
+    runner = Runner(folder, PUBLIC_URL_FILE=str(folder / "url"))
+    runner.start()
+    runner.wait_for("Footfall is running: https://footfall.invalid\n")
+    interrupt(runner)
+
+
+def test_a_second_run_of_one_home_is_refused(folder: Path) -> None:
+    first, second = Runner(folder), Runner(folder)
+    first.start()
+    first.wait_for("Footfall is running")
+    done = second.run_to_its_end()
+    interrupt(first)
+    home = folder / "var"
+    assert done.stderr == f"footfall: the home {home} is in use by another run: end that one.\n"
+    assert done.returncode == 1
+
+
+def test_a_port_given_twice_is_one_sentence(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    port = runner.environment["USERS_PORT"] = runner.environment["ANALYTICS_PORT"]
+    done = runner.run_to_its_end()
+    assert done.returncode == 1
+    told = f"footfall: ANALYTICS_PORT={port} is the port of users too: give each its own.\n"
+    assert done.stderr == told
+
+
+def test_a_database_that_is_down_is_one_sentence(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+    done = Runner(tmp_path, USERS_DATABASE_URL=url).run_to_its_end()
+    assert done.returncode == 1
+    told = "footfall: the migration of the users database failed: .*USERS_DATABASE_URL.*refused.*\n"
+    assert re.fullmatch(told, done.stderr)
+
+
+def test_the_log_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LOG_BYTES", 1000)
+    path = tmp_path / "footfall.log"
+    path.write_text("x" * 990 + "\n")
+    log = run.Log(path)
+    for number in range(200):
+        log.write(Message("line", f"line {number}\n".encode(), None, "users", None))
+        assert path.stat().st_size <= 1000
+    kept = (tmp_path / "footfall.log.1").read_text() + path.read_text()
+    assert kept.endswith("users: line 198\nusers: line 199\n")
+    assert {each.name for each in tmp_path.iterdir()} == {"footfall.log", "footfall.log.1"}
+
+
+def test_semaphores_that_cannot_be_had_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refused)
+    told = r"processes can't be run: /dev/shm can't be used: Permission denied\."
+    with pytest.raises(run.SetupError, match=told):
+        run.made_platform(run.Log(tmp_path / "footfall.log"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Returns a folder with the Makefile and a lock of nothing."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").touch()
+    return tmp_path
+
+
+def make(checkout: Path, target: str, python: str | Path = sys.executable) -> CompletedProcess[str]:
+    return subprocess.run(
+        ["make", target, f"PYTHON={python}"],
+        cwd=checkout, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_an_old_python_is_told_so_in_one_sentence(checkout: Path) -> None:
+    old = checkout / "python3"
     pretend = (
         "import sys; sys.version_info = (3, 9, 2); sys.version = '3.9.2 (old)'; exec(sys.argv[1])"
     )
     old.write_text(f'#!/bin/sh\nexec {BIN}/python -c "{pretend}" "$2"\n')
     old.chmod(0o755)
-    for name in ("Makefile", "requirements.txt"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    done = subprocess.run(
-        ["make", "run", f"PYTHON={old}"], cwd=tmp_path, check=False, capture_output=True, text=True
-    )
+    done = make(checkout, "run", old)
     assert done.returncode != 0
     assert "footfall: Python 3.11 or newer is needed" in done.stderr
-    assert not (tmp_path / ".venv").exists()
+    assert not (checkout / ".venv").exists()
 
 
 def test_secrets_are_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
