@@ -5,7 +5,7 @@ PYTEST := $(BIN)/python -m pytest
 RECENT := import sys; sys.version_info >= (3, 11) or sys.exit("footfall: Python 3.11 or newer is needed; %s is %s." % (sys.executable, sys.version.split()[0]))
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-unit check lint format bench screenshots lighthouse lock clean
+.PHONY: always help run demo test test-unit check lint format bench screenshots lighthouse lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
@@ -64,16 +64,22 @@ LOCK := --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes -
 clean: ## remove the environment; data under var/ stays
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
 
-.venv/run: requirements.txt | .venv/bin/python
+.venv/run: requirements.txt .venv/made
 	@echo "Installing what Footfall needs into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt || { echo "footfall: the packages could not be installed; see above." >&2; exit 1; }
+	@$(INSTALL) -r requirements.txt || $(NOT_INSTALLED)
 	@touch $@
 
-.venv/dev: requirements-dev.txt | .venv/bin/python
+.venv/dev: requirements-dev.txt .venv/made
 	@echo "Installing what Footfall and its tests need into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt || { echo "footfall: the packages could not be installed; see above." >&2; exit 1; }
+	@$(INSTALL) -r requirements-dev.txt || $(NOT_INSTALLED)
 	@touch $@
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+NOT_INSTALLED := { echo "footfall: the packages could not be installed; see above." >&2; exit 1; }
 
-.venv/bin/python:
-	@$(PYTHON) -c '$(RECENT)'
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "footfall: $(PYTHON) could not make a virtual environment; Debian has that in python3-venv." >&2; exit 1; }
+# Made anew when it was left half made, or when its Python has gone or is another one now.
+.venv/made: always
+	@if ! { test -e $@ && $(BIN)/python -c 'import pip'; } 2>/dev/null; then \
+	  $(PYTHON) -c '$(RECENT)' || exit 1; \
+	  $(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "footfall: $(PYTHON) could not make a virtual environment; Debian has that in python3-venv." >&2; exit 1; }; \
+	  touch $@; \
+	fi

@@ -298,6 +298,25 @@ def test_an_old_python_is_told_so_in_one_sentence(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
+def test_an_environment_is_mended_and_follows_the_lock(checkout: Path) -> None:
+    def installs() -> bool:
+        done = make(checkout, ".venv/run")
+        assert done.returncode == 0, done.stderr
+        subprocess.run([python, "-c", "import pip"], check=True)
+        return "Installing what Footfall needs" in done.stdout
+
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)  # a making that was interrupted
+    assert installs()
+    assert not installs()
+    (checkout / "requirements.txt").write_text("# a newer lock\n")
+    assert installs()
+    python.unlink()
+    python.symlink_to("/nowhere/python3")  # the machine's Python went away
+    assert installs()
+
+
 def test_secrets_are_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
     runner = Runner(tmp_path, ANALYTICS_DATABASE_URL="sqlite:////proc/nowhere/x.db")
     runner.run_to_its_end()
