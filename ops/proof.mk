@@ -1,5 +1,5 @@
 # Attacked, broken and loaded: the long editions. The short ones run in `make test`.
-.PHONY: bandit audit sbom fuzz mutants chaos load exact
+.PHONY: bandit audit sbom fuzz mutants chaos load exact test-bare
 
 bandit: .venv/dev
 	@$(BIN)/bandit -q -ll -r chassis users_app analytics_app dashboard_app ops gunicorn.conf.py 2>/dev/null
@@ -23,6 +23,9 @@ chaos: .venv/dev ## every fault under load, as a table; FAULT=name for one, WRIT
 
 load: .venv/dev ## ten minutes of mixed load at 80 % of the measured maximum
 	@$(BIN)/python -m tests.chaos.load $(if $(SECONDS),--seconds $(SECONDS)) $(if $(WRITE),--write $(WRITE))
+
+test-bare: ## `make test` on a bare Debian in a folder; SUITE=bookworm, AS=--user for no root there
+	@tests/bare/run.sh $(AS) $(or $(SUITE),trixie) make test
 
 exact: .venv/dev ## random histories on both engines, every report against plain loops; SECONDS=600 for each, SEED=n again
 	@EXACT_SECONDS=$(or $(SECONDS),600) $(if $(SEED),EXACT_SEED=$(SEED)) $(PYTEST) -n 0 -s tests/unit/analytics/test_property.py

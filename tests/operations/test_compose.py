@@ -208,6 +208,7 @@ def test_the_secrets_are_strong_enough_for_the_apps(tmp_path: Path) -> None:
 
 
 def test_the_shell_scripts_have_no_finding() -> None:
-    scripts = [*sorted((ROOT / "ops").rglob("*.sh")), ROOT / ".ci" / "run"]
+    scripts = [path for each in ("ops", "tests") for path in sorted((ROOT / each).rglob("*.sh"))]
+    scripts.append(ROOT / ".ci" / "run")
     assert len(scripts) > 8
     output(program("shellcheck"), "-x", "-P", ROOT, *scripts)
