@@ -178,6 +178,7 @@ def test_a_process_that_never_had_a_list_knows_nothing_and_soon_says_so() -> Non
         found.check()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_follows_by_itself(publisher: Publisher) -> None:
     found = followed(publisher)
     assert not found.revokes("1", SECOND)
