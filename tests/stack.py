@@ -154,6 +154,11 @@ class Stack:
         """Returns all that a part has written so far."""
         return (self.home / f"{name}.log").read_text(errors="replace")
 
+    def errors(self) -> list[str]:
+        """Returns the lines that all parts have logged as errors, tracebacks included."""
+        lines = [line for name in self.processes for line in self.log(name).splitlines()]
+        return [line for line in lines if '"level": "error"' in line]
+
     def stop(self, *names: str) -> None:
         """Stops parts (all of them without names) as an operator would."""
         chosen = names or tuple(self.processes)
