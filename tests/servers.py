@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -12,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -28,15 +31,32 @@ FAST_AND_UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_write
 
 
 def free_port() -> int:
-    """Returns a port of loopback that nobody listens on right now.
-
-    Below those that the kernel gives to clients: one of them could take it until it is used.
-    """
+    """Returns a port of loopback that nobody listens on right now, another one each time."""
     while True:
-        port = 10_000 + secrets.randbelow(20_000)
+        port = next(own_ports())
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+@cache
+def own_ports() -> Iterator[int]:
+    """Returns a hundred ports, over and over, that no other process of tests on this machine takes.
+
+    Below those that the kernel gives to clients: one of them could take it until it is used. An
+    abstract name is what claims them, and goes with this process.
+    """
+    for first in random.sample(range(10_000, 30_000, 100), 200):
+        claim = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):
+            claim.bind(f"\0footfall-test-ports-{first}")
+            claims.append(claim)
+            return itertools.cycle(range(first, first + 100))
+        claim.close()
+    raise RuntimeError("other processes have claimed all ports for tests")
+
+
+claims: list[socket.socket] = []
 
 
 def wait_until(
