@@ -37,14 +37,19 @@ def test_a_restore_to_a_moment_holds_exactly_the_rows_of_that_moment() -> None:
         insert(kept, 1001, 2000)
         [(moment,)] = kept.server.execute("SELECT clock_timestamp()::text")
         insert(kept, 2001, 2500)
-        kept.server.execute("DROP TABLE t")
-        kept.server.execute("SELECT pg_switch_wal()")
-        wait_until("the WAL's arrival", kept.received_all)
-        kept.lose()
-        kept.restored("--to", str(moment))
+        drop_lose_and_restore(kept, str(moment))
         assert rows(kept) == list(range(1, 2001))
         kept.server.execute("INSERT INTO t VALUES (9999)")  # it is a primary again
         assert kept.metric("footfall_backup_last_success_timestamp_seconds") > time.time() - 60
+
+
+def drop_lose_and_restore(kept: Kept, moment: str) -> None:
+    """Drops the table and loses the server, then has that restored to the moment before."""
+    kept.server.execute("DROP TABLE t")
+    kept.server.execute("SELECT pg_switch_wal()")
+    wait_until("the WAL's arrival", kept.received_all)
+    kept.lose()
+    kept.restored("--to", moment)
 
 
 @pytest.fixture
@@ -68,11 +73,7 @@ def test_a_promotion_that_takes_long_is_waited_for() -> None:
         time.sleep(1.1)  # the backup's name is rounded up to the next second
         insert(kept, 1, 1000)
         [(moment,)] = kept.server.execute("SELECT clock_timestamp()::text")
-        kept.server.execute("DROP TABLE t")
-        kept.server.execute("SELECT pg_switch_wal()")
-        wait_until("the WAL's arrival", kept.received_all)
-        kept.lose()
-        kept.restored("--to", str(moment))
+        drop_lose_and_restore(kept, str(moment))
         assert rows(kept) == list(range(1, 1001))
 
 
