@@ -16,7 +16,8 @@ from typing import Any
 import psycopg2
 from psycopg2 import Error, OperationalError, extensions
 
-CONNECT_SECONDS = 1.0
+CONNECT_SECONDS = 1.0  # who answers a request
+COMMAND_CONNECT_SECONDS = 10.0  # a command, as a migration: nobody waits for its answer
 QUIET_SECONDS = 0.7
 PROBE_SECONDS = 1.0
 GLANCE_SECONDS = 0.05
@@ -111,12 +112,15 @@ def patient(seconds: float, pulse: Pulse | None = None) -> type[extensions.conne
 def wait(connection: extensions.connection) -> None:
     """Waits for the server, no longer than the connection's patience if it has some.
 
-    Once its `is_over` says so, the statement that runs is ended.
+    One without is a command's and has longer for connecting. Once the connection's `is_over`
+    says so, the statement that runs is ended.
     """
     begun, connects = time.monotonic(), connection.status == extensions.STATUS_SETUP
     is_over, pulse = getattr(connection, "is_over", None), getattr(connection, "pulse", None)
-    bounds = [getattr(connection, "patience", None)]
-    bounds += [CONNECT_SECONDS] if connects else []
+    patience = getattr(connection, "patience", None)
+    connect_seconds = COMMAND_CONNECT_SECONDS if patience is None else CONNECT_SECONDS
+    bounds = [patience]
+    bounds += [connect_seconds] if connects else []
     bounds += [GLANCE_SECONDS] if pulse and pulse.is_silent() else []
     deadline = min((begun + each for each in bounds if each is not None), default=None)
     try:

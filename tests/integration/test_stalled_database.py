@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ import requests
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from chassis import database
+from chassis import database, patience
 from tests.chaos.link import Link, Wire
 from tests.integration.analytics_service import Service, service
 from tests.integration.users_service import PASSWORD, Api, users_stack
@@ -267,6 +269,22 @@ def test_users_gives_up_in_time(server: PostgresServer, stall: Stall) -> None:
             "revoked": lambda: api.call("GET", "/.well-known/revoked"),
         }
         assert_gives_up_in_time_and_returns(calls, f"{stack.users_url}/health", stall)
+
+
+def test_a_migration_waits_longer_for_its_connection_than_a_request(
+    server: PostgresServer, wire: Wire
+) -> None:
+    server.execute("CREATE DATABASE migrated")
+    link = Link(wire, server.port)
+    link.cut()
+    url = f"url=postgresql://postgres@127.0.0.1:{link.port}/migrated"
+    command = (sys.executable, "-m", "alembic", "-n", "users", "-x", url, "upgrade", "head")
+    migration = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_until("its connection", lambda: link.serving)
+    time.sleep(patience.CONNECT_SECONDS)
+    link.heal()
+    _, said = migration.communicate(timeout=60)
+    assert migration.returncode == 0, said
 
 
 def test_a_slow_report_has_all_its_time(server: PostgresServer) -> None:
