@@ -39,4 +39,9 @@ for app in users analytics dashboard; do
     printf 'redis://footfall-%s:%s@redis:6379/0\n' "$app" "$(cat "$folder/redis_${app}_password")" |
         write "${app}_redis_url"
 done
+# Given by others, so empty until they are filled in.
+for name in smtp_password alert_webhook_url alert_slack_url; do
+    write "$name" < /dev/null
+    chmod 644 "$folder/$name"
+done
 echo "Secrets stand in $folder"

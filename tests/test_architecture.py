@@ -124,6 +124,8 @@ def test_every_setting_is_in_the_example_and_every_example_is_a_setting() -> Non
         read_elsewhere |= set(
             re.findall(r'(?:environ\.get|setting|number)\("([A-Z_]+)"', source.read_text())
         )
+    alertmanager = (ROOT / "ops" / "alertmanager" / "start.sh").read_text()
+    read_elsewhere |= set(re.findall(r"\$\{?(ALERT_[A-Z_]+)", alertmanager))
     expected = (read_by_apps | read_elsewhere) - {"FOOTFALL_METRICS_OWNER"}
     assert documented_settings() == expected
 

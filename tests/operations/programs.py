@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from ops import tools
-from ops.fetch import Unavailable
+from ops.fetch import Unavailable, run
 from tests.stack import ROOT
 
 
@@ -21,6 +22,27 @@ def program(name: str) -> Path:
     found = tools.found(name)
     assert found is not None
     return found
+
+
+def alertmanager(folder: Path) -> Path:
+    """Returns a program in the folder that runs Alertmanager; skips the test where it can't be.
+
+    Debian's build has a path of /usr/share compiled in for its templates. It gets to see the
+    fetched ones there, and nobody else does.
+    """
+    words = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    there = "/usr/share/prometheus/alertmanager"
+    mount = f"mount -t tmpfs none /usr/share && mkdir -p {there} && "
+    mount += f'mount --bind "{tools.SHARE}" {there} && exec "$@"'
+    binary = program("prometheus-alertmanager")
+    try:
+        run(*words, mount, "sh", "true")
+    except Unavailable as error:
+        pytest.skip(f"prometheus-alertmanager can't be shown its templates: {error}")
+    path = folder / "alertmanager"
+    path.write_text(f'#!/bin/sh\nexec {shlex.join([*words, mount, "sh", str(binary)])} "$@"\n')
+    path.chmod(0o755)
+    return path
 
 
 def output(*command: str | Path, cwd: Path = ROOT) -> str:

@@ -46,6 +46,10 @@ MAILS = 'mail_attempts_total{job="users",outcome="%s"}'
 LAG = 'analytics_delivery_lag_seconds_bucket{job="analytics",le="%s"}'
 
 
+APPS = ("users", "analytics", "dashboard")
+UP = {job: steady(f'up{{job="{job}",instance="b"}}', 1) for job in APPS}
+
+
 def late(share: int) -> Series:
     """Returns 100 deliveries a minute, of which so many take between one and two minutes."""
     return {
@@ -63,6 +67,11 @@ CASES: dict[str, tuple[int, Series, Series]] = {
     "LatencyBudgetBurnsFast": (70, speed(slow=200), speed(slow=20)),
     "LatencyBudgetBurnsSlowly": (DAYS + HOURS, speed(slow=40), speed(slow=5)),
     "AppDown": (5, steady('up{job="users"}', 0), steady('up{job="users"}', 1)),
+    "ServiceDown": (
+        5,
+        steady('up{job="users",instance="a"}', 0) | UP["analytics"] | UP["dashboard"],
+        steady('up{job="users",instance="a"}', 0) | UP["users"] | UP["analytics"] | UP["dashboard"],
+    ),
     "DatabasePoolExhausted": (
         15,
         steady('database_pool_timeouts_total{job="users"}', 0, step=1),

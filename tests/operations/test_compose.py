@@ -17,12 +17,13 @@ import yaml
 from tests.operations.programs import output, program
 from tests.stack import ROOT
 
+SECRET = r"PASSWORD|SECRET|KEY|WEBHOOK|SLACK|DATABASE_URL|REDIS_URL|REPLICA_URL"
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 PROFILES = ("", "tracing", "replica", "backup")
 ONE_SHOT = {"migrate-users", "migrate-analytics", "textfile-owner"}
 APP_PORTS = {"8000", "8001", "8002"}
 LISTED = {"user-db", "analytics-db", "users", "relay", "analytics", "maintenance", "dashboard"} | {
-    "redis", "gateway", "prometheus", "grafana", "node-exporter",
+    "redis", "gateway", "prometheus", "alertmanager", "grafana", "node-exporter",
 }  # fmt: skip
 
 
@@ -111,7 +112,7 @@ def test_apps_start_only_after_their_migration() -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_secrets_come_as_files_and_never_as_text(name: str) -> None:
     for variable, value in (services()[name].get("environment") or {}).items():
-        if re.search(r"PASSWORD|SECRET|KEY|DATABASE_URL|REDIS_URL|REPLICA_URL", variable):
+        if re.search(SECRET, variable):
             assert variable.endswith("_FILE"), variable
             assert value in ("", None) or value.startswith("/run/secrets/"), variable
             given = {each["target"] for each in services()[name].get("secrets", [])}
@@ -173,12 +174,16 @@ def test_the_secrets_script_makes_every_file_that_is_mounted_and_keeps_it(tmp_pa
     first = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
     wanted = {Path(each["file"]).name for each in resolved(*PROFILES)["secrets"].values()}
     assert set(first) == wanted
+    empty = {name for name, text in first.items() if not text}
+    assert empty == {"smtp_password", "alert_webhook_url", "alert_slack_url"}
     assert (tmp_path / "made").stat().st_mode & 0o777 == 0o700
     (tmp_path / "made" / "redis_users_password").unlink()
+    (tmp_path / "made" / "smtp_password").write_text("filled in")
     output(script, tmp_path / "made")
     again = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
     changed = {name for name in wanted if first[name] != again[name]}
-    assert changed == {"redis_users_password"}
+    assert changed == {"redis_users_password", "smtp_password"}
+    assert again["smtp_password"] == "filled in"
 
 
 def test_each_app_is_given_its_own_user_of_redis(tmp_path: Path) -> None:

@@ -351,12 +351,14 @@ TALK = {
     ("prometheus", "node-exporter"): 9100,
     ("prometheus", "user-backup"): 9100,
     ("prometheus", "analytics-backup"): 9100,
+    ("prometheus", "alertmanager"): 9093,
     ("grafana", "prometheus"): 9090,
+    ("grafana", "alertmanager"): 9093,
     ("user-backup", "user-db"): 5432,
     ("analytics-backup", "analytics-db"): 5432,
     ("analytics-replica", "analytics-db"): 5432,
 }
-PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9100, 3000)
+PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9093, 9100, 3000)
 
 
 def connections(ends: set[str]) -> Iterator[tuple[str, str, int]]:
@@ -391,7 +393,8 @@ def test_the_world_reaches_the_three_by_https_and_nothing_else(tree: Path) -> No
         for name, port in itertools.product(ends, (25, 80, 443, 465, 587))
         if may_talk(manifests, End(name), End(), port)
     }
-    assert leaves == {("relay", 465), ("relay", 587)}
+    told = {("alertmanager", port) for port in (443, 465, 587)}
+    assert leaves == {("relay", 465), ("relay", 587)} | told
 
 
 def test_a_policy_that_is_missing_would_be_noticed() -> None:

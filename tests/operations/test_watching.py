@@ -15,7 +15,7 @@ import requests
 import yaml
 
 from tests.operations.backups import Kept
-from tests.operations.programs import output, program
+from tests.operations.programs import alertmanager, output, program
 from tests.servers import end, free_port, wait_until
 from tests.stack import ROOT, Stack
 
@@ -24,7 +24,7 @@ RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 # Words of PromQL itself; what else stands in an expression is a metric or a label.
 WORDS = {
     "sum", "by", "max", "min", "avg", "rate", "or", "and", "on", "time", "bool", "unless",
-    "histogram_quantile", "predict_linear", "min_over_time",
+    "histogram_quantile", "predict_linear", "min_over_time", "absent",
 }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class Watched:
 
     def __init__(self, stack: Stack, kept: Kept) -> None:
         self.stack, self.kept = stack, kept
-        self.port, self.node = free_port(), free_port()
+        self.port, self.node, self.alertmanager = free_port(), free_port(), free_port()
         self.headers: dict[str, str] = {}
 
     def query(self, expr: str) -> list[dict[str, Any]]:
@@ -71,9 +71,11 @@ class Watched:
         """Writes our own configuration with the targets and the pace of this test."""
         document = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
         targets = {app: self.stack.ports[app] for app in ("users", "analytics", "dashboard")}
-        targets |= {"node": self.node, "prometheus": self.port}
+        targets |= {"node": self.node, "prometheus": self.port, "alertmanager": self.alertmanager}
         document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         document["rule_files"] = [str(RULES)]
+        [[manager]] = [each["static_configs"] for each in document["alerting"]["alertmanagers"]]
+        manager["targets"] = [f"127.0.0.1:{self.alertmanager}"]
         for job in document["scrape_configs"]:
             job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
         path = folder / "prometheus.yml"
@@ -106,6 +108,7 @@ def running(command: list[Any], log: Path, **given: Any) -> Iterator[None]:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     prometheus, exporter = program("prometheus"), program("prometheus-node-exporter")
     folder = tmp_path_factory.mktemp("watched")
+    manager = alertmanager(folder)
     with ExitStack() as until_the_end:
         kept = until_the_end.enter_context(Kept())
         for name in ("trial", "analytics"):
@@ -122,6 +125,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             ([exporter, f"--web.listen-address=127.0.0.1:{found.node}",
               f"--path.sysfs={sysfs(folder)}",
               f"--collector.textfile.directory={kept.metrics}"], "node.log", {}),
+            ([manager, f"--config.file={ROOT}/ops/alertmanager/alertmanager.yml",
+              f"--storage.path={folder}/told", "--cluster.listen-address=",
+              f"--web.listen-address=127.0.0.1:{found.alertmanager}"], "alertmanager.log", {}),
             ([prometheus, f"--config.file={found.configuration(folder)}",
               f"--storage.tsdb.path={folder}/data",
               f"--web.listen-address=127.0.0.1:{found.port}"], "prometheus.log", {}),
@@ -147,7 +153,7 @@ def is_up(watched: Watched) -> bool:
         ready = requests.get(f"http://127.0.0.1:{watched.port}/-/ready", timeout=10)
     except requests.RequestException:
         return False
-    return ready.ok and len(watched.query("up == 1")) == 5
+    return ready.ok and len(watched.query("up == 1")) == 6
 
 
 def test_every_panel_returns_data(watched: Watched) -> None:
