@@ -7,6 +7,7 @@
 set -euo pipefail
 # shellcheck source=ops/backup/lib.sh
 . "$(dirname "$0")/lib.sh"
+mkdir -p "$BASE" "$WAL"
 kind=${1:?full or incremental}
 started=$(date +%s)
 unfinished=$BASE/$$.unfinished

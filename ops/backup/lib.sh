@@ -9,14 +9,13 @@ set -euo pipefail
 : "${BACKUP_DIR:?names the directory of the backups}"
 DATABASE=${DATABASE:-database}
 BASE=$BACKUP_DIR/base
-WAL=$BACKUP_DIR/wal
+export WAL=$BACKUP_DIR/wal
 export SLOT=${BACKUP_SLOT:-footfall_backup}
 export PGUSER=${PGUSER:-replicator} PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-5}
 if [ -n "${PGPASSWORD_FILE:-}" ]; then
     PGPASSWORD=$(< "$PGPASSWORD_FILE")
     export PGPASSWORD
 fi
-mkdir -p "$BASE" "$WAL"
 
 log() { # LEVEL MESSAGE: one JSON object a line, as the apps write
     local text=${2//\\/\\\\}

@@ -7,6 +7,7 @@
 set -euo pipefail
 # shellcheck source=ops/backup/lib.sh
 . "$(dirname "$0")/lib.sh"
+mkdir -p "$BASE" "$WAL"
 export PGAPPNAME=$SLOT
 pg_receivewal --directory="$WAL" --slot="$SLOT" --create-slot --if-not-exists --no-password
 exec pg_receivewal --directory="$WAL" --slot="$SLOT" --synchronous --no-loop --no-password

@@ -1,14 +1,18 @@
 #!/bin/bash
-# Makes a data directory as the database was at a moment; any doubt ends it with an error.
+# Makes a data directory as the database was at a moment. Any doubt ends it with an error, and
+# then, as after a signal, nothing of it is left: no server, no log, no half-made directory.
 #
-#   restore.sh --into DIRECTORY --to '2026-11-22 14:03:07+00'
+#   restore.sh --into DIRECTORY --to 2026-11-22T14:03:07Z
 #   restore.sh --into DIRECTORY --latest
 #
 # It needs the backups and the WAL alone, and no running server. Moments are RFC 3339 or
 # PostgreSQL's own form, with an offset. The directory must not exist, or be empty.
 set -euo pipefail
+here=$(dirname "$0")
 # shellcheck source=ops/backup/lib.sh
-. "$(dirname "$0")/lib.sh"
+. "$here/lib.sh"
+# shellcheck source=ops/backup/recovery.sh
+. "$here/recovery.sh"
 
 into='' moment=''
 while [ $# -gt 0 ]; do
@@ -22,7 +26,7 @@ done
 if [ -z "$into" ] || [ -z "$moment" ]; then
     fail "say --into DIRECTORY and --to MOMENT or --latest"
 fi
-[ -z "$(ls -A "$into" 2> /dev/null)" ] || fail "$into is not empty"
+[ "$moment" = latest ] || moment=$(moment_in_utc "$moment")
 
 choose_backup() { # prints the newest backup that was complete at the moment
     local each chosen='' at=latest # a letter sorts behind every digit
@@ -34,73 +38,55 @@ choose_backup() { # prints the newest backup that was complete at the moment
     echo "$chosen"
 }
 
-position() { # SEGMENT: its number in the sequence of its timeline, for 16 MB segments
-    echo $((16#${1:8:8} * 256 + 16#${1:16:8}))
+segments() { # lists what was received by position, the last, half-written segment included
+    find "$WAL" -mindepth 1 -maxdepth 1 -type f -printf '%f\n' |
+        sed -nE 's/^([0-9A-F]{24})([.]partial)?$/\1/p' | sort -u | sort -s -k 1.9
 }
 
-require_no_gap() { # BACKUP: fails if a segment is missing between its start and the newest
-    local first last expected each
-    first=$(first_segment_of "$1")
-    expected=$(position "$first")
-    last=''
-    for each in "$WAL/${first:0:8}"????????????????*; do
-        each=$(basename "$each" .partial)
-        [[ "$each" =~ ^[0-9A-F]{24}$ ]] || continue
-        [[ "$each" < "$first" || "$each" = "$last" ]] && continue
-        [ "$(position "$each")" -eq "$expected" ] || fail "the WAL has a gap before $each"
-        expected=$((expected + 1))
-        last=$each
-    done
-    [ -n "$last" ] || fail "there is no WAL from $first on"
+first_gap() { # SEGMENT: prints the segment before which one is missing, if any is from this on
+    local each number expected
+    expected=$(position "$1")
+    while read -r each; do
+        number=$((16#${each:8:8} * 256 + 16#${each:16:8})) # a call of position for each takes long
+        if [ "$number" -gt "$expected" ]; then echo "$each"; return; fi
+        if [ "$number" -eq "$expected" ]; then expected=$((expected + 1)); fi
+    done < <(segments)
 }
 
-control() { # FIELD: what the data directory's control file says
-    LC_ALL=C pg_controldata -D "$into" | sed -n "s/^$1: *//p"
-}
-
-recovery_is_over() { # the signal goes before promotion is complete
-    [ ! -e "$into/recovery.signal" ] && [ "$(control 'Database cluster state')" = "in production" ]
-}
-
-backup=$(choose_backup)
-require_no_gap "$backup"
-log info "restoring $backup up to $moment into $into"
-
-mapfile -t chain < <(chain_of "$backup" | sed "s|^|$BASE/|")
-rm -rf "$into"
-pg_combinebackup --output="$into" "${chain[@]}" || fail "the backups of the chain don't combine"
-chmod 700 "$into"
-
-target=()
-if [ "$moment" != latest ]; then
-    target=(-c "recovery_target_time=$moment" -c recovery_target_action=promote)
-fi
-timeline=$(control "Latest checkpoint's TimeLineID")
-touch "$into/recovery.signal"
-# Given for this start alone, so that nothing of it stays in the restored directory's settings.
-settings=(
-    -c listen_addresses= -c "unix_socket_directories=$into" -c archive_mode=off
-    -c synchronous_standby_names= -c hot_standby=on -c max_connections=1000
-    -c max_wal_senders=100 -c max_worker_processes=100 -c max_locks_per_transaction=256
-    -c max_prepared_transactions=100 -c summarize_wal=off
-    -c "restore_command=cp \"$WAL/%f\" \"%p\" 2> /dev/null || cp \"$WAL/%f.partial\" \"%p\""
-    "${target[@]}"
-)
-postgres -D "$into" "${settings[@]}" > "$into.log" 2>&1 &
-server=$!
-until recovery_is_over; do
-    if ! kill -0 "$server" 2> /dev/null; then
-        tail -n 20 "$into.log" >&2
-        fail "recovery did not reach $moment"
+# Recovery takes the first record that it can't read for the end of the WAL.
+require_all_was_replayed() { # SEGMENT: fails unless recovery ended in it, the newest one
+    local ended missing
+    ended=$(end_of_recovery)
+    missing=$(($(position "$1") - $(position "$ended")))
+    # The half-written segment may hold no more than a part of a record of the one before.
+    [ ! -e "$WAL/$1.partial" ] || missing=$((missing - 1))
+    if [ "${ended:0:8}" != "${1:0:8}" ] || [ "$missing" -gt 0 ]; then
+        fail "recovery ended in $ended, and the WAL goes on to $1"
     fi
-    sleep 0.2
-done
-kill -INT "$server"
-wait "$server" || fail "the restored server did not stop cleanly"
-# On the old timeline the next start would replay what came after the moment.
-if [ "$(control 'Database cluster state')" != "shut down" ] ||
-    [ "$(control "Latest checkpoint's TimeLineID")" -le "$timeline" ]; then
-    fail "the restored server did not end as one of its own: see pg_controldata -D $into"
-fi
-rm -f "$into.log"
+}
+
+# What is there and can't be copied is no end of the WAL: more than 125 has PostgreSQL give up.
+# shellcheck disable=SC2016 # the server's shell expands it
+fetch='if [ -e "$WAL/%f" ]; then cp "$WAL/%f" "%p" || exit 255
+elif [ -e "$WAL/%f.partial" ]; then cp "$WAL/%f.partial" "%p" || exit 255
+else exit 1; fi'
+
+if [ ! -d "$BASE" ] || [ ! -d "$WAL" ]; then fail "$BACKUP_DIR holds no backups"; fi
+BASE=$(cd "$BASE" && pwd -P) WAL=$(cd "$WAL" && pwd -P)
+backup=$(choose_backup)
+first=$(first_segment_of "$backup")
+[ -n "$first" ] || fail "$backup is no base backup: its backup_label names no WAL"
+newest=$(segments | sort | tail -n 1)
+[[ -n $newest && ! $newest < $first ]] || fail "there is no WAL from $first on"
+gap=$(first_gap "$first")
+doubt=${gap:+the WAL has a gap before $gap}
+[ "$moment" != latest ] || [ -z "$doubt" ] || fail "$doubt"
+
+take_target "$into"
+log info "restoring $backup up to $moment into $target"
+mapfile -t chain < <(chain_of "$backup" | sed "s|^|$BASE/|")
+run pg_combinebackup --output="$target" "${chain[@]}" || fail "the backups of the chain don't combine"
+recover "$moment" "$fetch"
+[ "$moment" != latest ] || require_all_was_replayed "$newest"
+keep_target
 log info "restored; take a full backup of the new server before anything else"

@@ -8,6 +8,7 @@ set -euo pipefail
 here=$(dirname "$0")
 # shellcheck source=ops/backup/lib.sh
 . "$here/lib.sh"
+mkdir -p "$BASE" "$WAL"
 
 age_hours() { # FILE: hours since it was touched; very many if it never was
     if [ -e "$1" ]; then
