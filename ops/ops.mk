@@ -1,5 +1,5 @@
 # Operations: what runs Footfall elsewhere than here. Included by the Makefile.
-.PHONY: backup containers drill proxy-test capacity operations-tools dashboards
+.PHONY: backup containers drill restores proxy-test capacity operations-tools dashboards
 
 backup: .venv/run ## back up the embedded default under var/ while it runs
 	@$(BIN)/python ops/backup/sqlite.py
@@ -11,7 +11,10 @@ containers: .venv/dev ## compose.yaml run for real on stand-in images, partition
 	@$(BIN)/python -m tests.containers $(SMALL)
 
 drill: .venv/dev operations-tools ## lose a PostgreSQL server, restore it to a moment, follow it with a replica
-	@$(PYTEST) tests/operations/test_recovery.py tests/operations/test_replica.py tests/operations/test_sqlite_backup.py
+	@$(PYTEST) tests/operations/test_recovery.py tests/operations/test_restore.py tests/operations/test_replica.py tests/operations/test_sqlite_backup.py
+
+restores: .venv/dev ## a hundred restores to moments between known commits, each held against its rows; COUNT=n, SEED=n again
+	@$(BIN)/python -m tests.operations.restores $(if $(COUNT),--count $(COUNT)) $(if $(SEED),--seed $(SEED))
 
 proxy-test: .venv/dev operations-tools ## nginx under slow and half-sent requests for 30 s; SECONDS=n for another while
 	@$(BIN)/python -m tests.operations.slow_clients $(if $(SECONDS),--seconds $(SECONDS))
