@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
 
+import pytest
+
 from tests.operations.programs import program
 from tests.servers import accepts_connections, end, free_port, wait_until
 from tests.stack import ROOT
+
+
+def self_signed(folder: Path) -> Path:
+    """Returns a folder in it with a certificate for 127.0.0.1, good for a day, and its key."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    keys = folder / "tls"
+    keys.mkdir()
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048",
+         "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", keys / "tls.key", "-out", keys / "tls.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return keys
 
 
 class Gateway:

@@ -24,6 +24,7 @@ ONE_SHOT = {"migrate-users", "migrate-analytics", "textfile-owner"}
 APP_PORTS = {"8000", "8001", "8002"}
 LISTED = {"user-db", "analytics-db", "users", "relay", "analytics", "maintenance", "dashboard"} | {
     "redis", "gateway", "prometheus", "alertmanager", "grafana", "node-exporter",
+    "blackbox-exporter",
 }  # fmt: skip
 
 

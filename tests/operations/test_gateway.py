@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.operations.gateway import Gateway
+from tests.operations.gateway import Gateway, self_signed
 from tests.servers import free_port
 from tests.stack import Stack
 
@@ -123,18 +121,7 @@ def test_nothing_of_the_query_is_logged_when_the_app_is_down(tmp_path: Path) -> 
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Returns a folder with a certificate for 127.0.0.1 and its key."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
-    keys = tmp_path / "tls"
-    keys.mkdir()
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048",
-         "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", keys / "tls.key", "-out", keys / "tls.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return keys
+    return self_signed(tmp_path)
 
 
 def test_it_speaks_tls_when_certificates_are_given(

@@ -153,7 +153,11 @@ def test_the_namespace_enforces_restricted_pod_security(overlay: list[Manifest])
     assert namespace["metadata"]["name"] == "microservices-analytics"
     for mode in ("enforce", "audit", "warn"):
         assert namespace["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}"] == "restricted"
-    others = {each["metadata"].get("namespace") for each in overlay if each["kind"] != "Namespace"}
+    others = {
+        each["metadata"].get("namespace")
+        for each in overlay
+        if each["kind"] not in ("Namespace", "ClusterRole", "ClusterRoleBinding")
+    }
     assert others == {"microservices-analytics"}
 
 
@@ -352,13 +356,17 @@ TALK = {
     ("prometheus", "user-backup"): 9100,
     ("prometheus", "analytics-backup"): 9100,
     ("prometheus", "alertmanager"): 9093,
+    ("prometheus", "blackbox-exporter"): 9115,
+    ("blackbox-exporter", "user-service"): 8443,
+    ("blackbox-exporter", "analytics-service"): 8443,
+    ("blackbox-exporter", "frontend"): 8443,
     ("grafana", "prometheus"): 9090,
     ("grafana", "alertmanager"): 9093,
     ("user-backup", "user-db"): 5432,
     ("analytics-backup", "analytics-db"): 5432,
     ("analytics-replica", "analytics-db"): 5432,
 }
-PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9093, 9100, 3000)
+PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9093, 9100, 9115, 3000)
 
 
 def connections(ends: set[str]) -> Iterator[tuple[str, str, int]]:
@@ -390,11 +398,16 @@ def test_the_world_reaches_the_three_by_https_and_nothing_else(tree: Path) -> No
     assert found == {(name, 8443) for name in WEB}
     leaves = {
         (name, port)
-        for name, port in itertools.product(ends, (25, 80, 443, 465, 587))
+        for name, port in itertools.product(ends, (25, 80, 443, 465, 587, 6443, 8443, 10250))
         if may_talk(manifests, End(name), End(), port)
     }
-    told = {("alertmanager", port) for port in (443, 465, 587)}
-    assert leaves == {("relay", 465), ("relay", 587)} | told
+    wanted = {
+        "relay": (465, 587),
+        "alertmanager": (443, 465, 587),
+        "blackbox-exporter": (443, 8443),  # as people come
+        "prometheus": (443, 6443, 10250),  # the API and the kubelets
+    }
+    assert leaves == {(name, port) for name, ports in wanted.items() for port in ports}
 
 
 def test_a_policy_that_is_missing_would_be_noticed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import requests
 import yaml
 
 from tests.operations.backups import Kept
+from tests.operations.gateway import Gateway, self_signed
 from tests.operations.programs import alertmanager, output, program
 from tests.servers import end, free_port, wait_until
 from tests.stack import ROOT, Stack
@@ -24,7 +26,8 @@ RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 # Words of PromQL itself; what else stands in an expression is a metric or a label.
 WORDS = {
     "sum", "by", "max", "min", "avg", "rate", "or", "and", "on", "time", "bool", "unless",
-    "histogram_quantile", "predict_linear", "min_over_time", "absent",
+    "histogram_quantile", "predict_linear", "min_over_time", "last_over_time", "absent",
+    "count", "label_replace",
 }  # fmt: skip
 
 
@@ -57,6 +60,8 @@ class Watched:
     def __init__(self, stack: Stack, kept: Kept) -> None:
         self.stack, self.kept = stack, kept
         self.port, self.node, self.alertmanager = free_port(), free_port(), free_port()
+        self.blackbox = free_port()
+        self.public_url = ""
         self.headers: dict[str, str] = {}
 
     def query(self, expr: str) -> list[dict[str, Any]]:
@@ -72,15 +77,25 @@ class Watched:
         document = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
         targets = {app: self.stack.ports[app] for app in ("users", "analytics", "dashboard")}
         targets |= {"node": self.node, "prometheus": self.port, "alertmanager": self.alertmanager}
+        targets |= {"blackbox": self.blackbox}
         document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
         document["rule_files"] = [str(RULES)]
         [[manager]] = [each["static_configs"] for each in document["alerting"]["alertmanagers"]]
         manager["targets"] = [f"127.0.0.1:{self.alertmanager}"]
         for job in document["scrape_configs"]:
-            job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
+            if job["job_name"] == "probe":
+                self.redirect(job, folder / "probes.yml")
+            else:
+                job["static_configs"] = [{"targets": [f"127.0.0.1:{targets[job['job_name']]}"]}]
         path = folder / "prometheus.yml"
         path.write_text(yaml.safe_dump(document))
         return path
+
+    def redirect(self, job: dict[str, Any], probes: Path) -> None:
+        """Has the public address, which is on loopback here, asked by the blackbox exporter."""
+        probes.write_text(f"- targets: ['{self.public_url}/health']\n")
+        job["file_sd_configs"] = [{"files": [str(probes)]}]
+        job["relabel_configs"][-1]["replacement"] = f"127.0.0.1:{self.blackbox}"
 
     def make_traffic(self) -> None:
         """Calls what the dashboards show, as people and programs would."""
@@ -107,6 +122,7 @@ def running(command: list[Any], log: Path, **given: Any) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     prometheus, exporter = program("prometheus"), program("prometheus-node-exporter")
+    blackbox = program("prometheus-blackbox-exporter")
     folder = tmp_path_factory.mktemp("watched")
     manager = alertmanager(folder)
     with ExitStack() as until_the_end:
@@ -120,11 +136,16 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         )
         stack = until_the_end.enter_context(started)
         found = Watched(stack, kept)
+        gateway = Gateway(stack.ports["dashboard"], folder, tls=self_signed(folder))
+        until_the_end.enter_context(gateway)
+        found.public_url = f"https://127.0.0.1:{gateway.port}"
         commands: list[tuple[list[Any], str, dict[str, Any]]] = [
             (["bash", kept.home / "ops" / "run.sh"], "backup.log", kept.as_unprivileged()),
             ([exporter, f"--web.listen-address=127.0.0.1:{found.node}",
               f"--path.sysfs={sysfs(folder)}",
               f"--collector.textfile.directory={kept.metrics}"], "node.log", {}),
+            ([blackbox, f"--config.file={ROOT}/ops/blackbox/blackbox.yml",
+              f"--web.listen-address=127.0.0.1:{found.blackbox}"], "blackbox.log", {}),
             ([manager, f"--config.file={ROOT}/ops/alertmanager/alertmanager.yml",
               f"--storage.path={folder}/told", "--cluster.listen-address=",
               f"--web.listen-address=127.0.0.1:{found.alertmanager}"], "alertmanager.log", {}),
@@ -153,7 +174,7 @@ def is_up(watched: Watched) -> bool:
         ready = requests.get(f"http://127.0.0.1:{watched.port}/-/ready", timeout=10)
     except requests.RequestException:
         return False
-    return ready.ok and len(watched.query("up == 1")) == 6
+    return ready.ok and len(watched.query("up == 1")) == 8
 
 
 def test_every_panel_returns_data(watched: Watched) -> None:
@@ -177,6 +198,57 @@ def test_every_metric_in_a_rule_is_there(watched: Watched) -> None:
     with suppress(TimeoutError):  # what was just made is not read yet
         wait_until("every metric", lambda: not missing(), 30, pause=1)
     assert missing() == set()
+
+
+def test_the_dashboard_is_asked_by_its_public_address(watched: Watched) -> None:
+    [probe] = watched.query("probe_success")
+    assert probe["metric"]["instance"] == f"{watched.public_url}/health"
+    assert probe["value"][1] == "1"
+    [left] = watched.query("probe_ssl_earliest_cert_expiry - time()")
+    assert 0 < float(left["value"][1]) <= 86400
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({}, []),
+        ({"PUBLIC_URL": "http://127.0.0.1:8000", "ANALYTICS_PUBLIC_URL": "http://[::1]:8002"}, []),
+        ({"PUBLIC_URL": "https://localhost"}, []),
+        ({"PUBLIC_URL": "https://a.example/"}, ["https://a.example/health"]),
+        (
+            {"PUBLIC_URL": "https://a.example:8000", "ANALYTICS_PUBLIC_URL": "http://b.example"},
+            ["https://a.example:8000/health", "http://b.example/health"],
+        ),
+    ],
+)
+def test_prometheus_is_started_with_the_addresses_that_lead_elsewhere(
+    tmp_path: Path, settings: dict[str, str], asked: list[str]
+) -> None:
+    stand_in = tmp_path / "prometheus"
+    stand_in.write_text('#!/bin/sh\necho "$@"\n')
+    stand_in.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RUN_DIR": str(tmp_path / "run")}
+    words = ["sh", str(RULES.parent / "start.sh"), "--config.file=x", "--flag"]
+    done = subprocess.run(
+        words, env=environment | settings, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "--config.file=x --flag\n"
+    written = yaml.safe_load((tmp_path / "run" / "probes.yml").read_text()) or []
+    assert [each["targets"] for each in written] == [[url] for url in asked]
+
+
+def test_the_rules_about_volumes_use_what_is_kept_of_the_kubelets() -> None:
+    groups = yaml.safe_load((RULES.parent / "kubernetes-rules.yml").read_text())["groups"]
+    jobs = yaml.safe_load((RULES.parent / "kubernetes.yml").read_text())["scrape_configs"]
+    [kubelet] = [each for each in jobs if each["job_name"] == "kubelet"]
+    [keep] = kubelet["metric_relabel_configs"]
+    used = {
+        name for group in groups for rule in group["rules"] for name in metrics_of(rule["expr"])
+    }
+    assert used == {f"kubelet_volume_stats_{each}_bytes" for each in ("available", "capacity")}
+    for name in used:
+        assert re.fullmatch(keep["regex"], f"{name};microservices-analytics")
+        assert not re.fullmatch(keep["regex"], f"{name};default")
 
 
 def test_every_recording_rule_is_evaluated_without_an_error(watched: Watched) -> None:
