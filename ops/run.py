@@ -38,6 +38,8 @@ from honcho import manager as honcho
 from honcho.environ import parse, parse_procfile
 from honcho.printer import Message
 
+from ops.backup.sqlite import complete_restores
+
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
 PATIENCE_SECONDS = 60
@@ -60,6 +62,7 @@ def main() -> int:
     try:
         prepare(home)
         with held(home):
+            complete_restore(home)
             environment = settings(home)
             refuse_bad_ports(environment)
             fetch_browser_libraries(environment)
@@ -111,6 +114,14 @@ def held(home: Path) -> Iterator[None]:
         except BlockingIOError:
             raise SetupError(f"the home {home} is in use by another run: end that one.") from None
         yield
+
+
+def complete_restore(home: Path) -> None:
+    """Completes a restore that was ended in its middle, if one was; raises SetupError."""
+    try:
+        complete_restores(home)
+    except OSError as error:
+        raise SetupError(f"the restore into {home} can't be completed: {error}.") from None
 
 
 def copy_once(source: Path, target: Path) -> None:
