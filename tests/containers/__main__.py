@@ -29,7 +29,7 @@ from tests.stack import ROOT
 
 SERVICES = (
     "user-db", "analytics-db", "users", "relay", "analytics", "maintenance", "dashboard", "redis",
-    "gateway", "prometheus", "node-exporter",
+    "gateway", "prometheus", "node-exporter", "alertmanager", "blackbox-exporter",
 )  # fmt: skip
 LARGE_ONLY = ("analytics-replica", "user-backup", "analytics-backup")
 PROFILES = {
@@ -50,11 +50,12 @@ class Topology:
         self.small = small
         self.sign_ins = 0
         self.ports = {name: str(free_port()) for name in ("DASHBOARD", "USERS", "ANALYTICS")}
-        self.prometheus = str(free_port())
+        self.prometheus, self.alertmanager = str(free_port()), str(free_port())
         self.environment = {
             **images,
             **{f"{name}_PORT": port for name, port in self.ports.items()},
             "PROMETHEUS_PORT": self.prometheus,
+            "ALERTMANAGER_PORT": self.alertmanager,
             "SECRETS_DIR": str(secrets),
             "TLS_DIR": str(secrets / "none"),
             **({} if small else PROFILES),
@@ -228,9 +229,26 @@ def each_app_keeps_what_is_its_own_in_redis(topology: Topology) -> None:
 def prometheus_reaches_every_target(topology: Topology) -> None:
     def all_up() -> bool:
         up = {each["metric"]["job"] for each in topology.asked("up == 1")}
-        return up == {"users", "analytics", "dashboard", "node", "prometheus"}
+        own = {"prometheus", "alertmanager", "blackbox", "probe", "node"}
+        return up == {"users", "analytics", "dashboard"} | own
 
     wait_until("Prometheus's scrapes", all_up, 60)
+    wait_until("the gateway's answer to Prometheus", lambda: probed(topology), 60)
+
+
+def probed(topology: Topology) -> bool:
+    return bool(topology.asked('probe_success{instance="http://gateway:8099/alive"} == 1'))
+
+
+def alerts_go_to_alertmanager(topology: Topology) -> None:
+    address = f"http://127.0.0.1:{topology.prometheus}/api/v1/alertmanagers"
+    active = requests.get(address, timeout=5).json()["data"]["activeAlertmanagers"]
+    assert [each["url"] for each in active] == ["http://alertmanager:9093/api/v2/alerts"]
+    address = f"http://127.0.0.1:{topology.alertmanager}/api/v2/status"
+    shown = requests.get(address, timeout=5).json()["config"]["original"]
+    assert "name: operator" in shown
+    # No way to be told is set here, which it says.
+    assert "nobody is told" in topology.compose("logs", "alertmanager")
 
 
 def reports_come_from_the_replica(topology: Topology) -> None:
@@ -294,6 +312,7 @@ STEPS: tuple[Callable[[Topology], None], ...] = (
     nobody_outside_reads_metrics,
     each_app_keeps_what_is_its_own_in_redis,
     prometheus_reaches_every_target,
+    alerts_go_to_alertmanager,
     a_partition_between_users_and_analytics_heals_without_loss,
     a_killed_service_comes_back,
 )

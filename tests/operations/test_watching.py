@@ -61,7 +61,7 @@ class Watched:
         self.stack, self.kept = stack, kept
         self.port, self.node, self.alertmanager = free_port(), free_port(), free_port()
         self.blackbox = free_port()
-        self.public_url = ""
+        self.public_url = self.gateway = ""
         self.headers: dict[str, str] = {}
 
     def query(self, expr: str) -> list[dict[str, Any]]:
@@ -92,7 +92,8 @@ class Watched:
         return path
 
     def redirect(self, job: dict[str, Any], probes: Path) -> None:
-        """Has the public address, which is on loopback here, asked by the blackbox exporter."""
+        """Has the gateway of this test and its public address, on loopback here, asked."""
+        job["static_configs"] = [{"targets": [self.gateway]}]
         probes.write_text(f"- targets: ['{self.public_url}/health']\n")
         job["file_sd_configs"] = [{"files": [str(probes)]}]
         job["relabel_configs"][-1]["replacement"] = f"127.0.0.1:{self.blackbox}"
@@ -139,6 +140,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         gateway = Gateway(stack.ports["dashboard"], folder, tls=self_signed(folder))
         until_the_end.enter_context(gateway)
         found.public_url = f"https://127.0.0.1:{gateway.port}"
+        found.gateway = f"http://127.0.0.1:{gateway.alive_port}/alive"
         commands: list[tuple[list[Any], str, dict[str, Any]]] = [
             (["bash", kept.home / "ops" / "run.sh"], "backup.log", kept.as_unprivileged()),
             ([exporter, f"--web.listen-address=127.0.0.1:{found.node}",
@@ -174,7 +176,7 @@ def is_up(watched: Watched) -> bool:
         ready = requests.get(f"http://127.0.0.1:{watched.port}/-/ready", timeout=10)
     except requests.RequestException:
         return False
-    return ready.ok and len(watched.query("up == 1")) == 8
+    return ready.ok and len(watched.query("up == 1")) == 9
 
 
 def test_every_panel_returns_data(watched: Watched) -> None:
@@ -200,10 +202,10 @@ def test_every_metric_in_a_rule_is_there(watched: Watched) -> None:
     assert missing() == set()
 
 
-def test_the_dashboard_is_asked_by_its_public_address(watched: Watched) -> None:
-    [probe] = watched.query("probe_success")
-    assert probe["metric"]["instance"] == f"{watched.public_url}/health"
-    assert probe["value"][1] == "1"
+def test_the_gateway_and_the_public_address_are_asked(watched: Watched) -> None:
+    probes = watched.query("probe_success")
+    answers = {each["metric"]["instance"]: each["value"][1] for each in probes}
+    assert answers == {f"{watched.public_url}/health": "1", watched.gateway: "1"}
     [left] = watched.query("probe_ssl_earliest_cert_expiry - time()")
     assert 0 < float(left["value"][1]) <= 86400
 
