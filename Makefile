@@ -80,6 +80,7 @@ NOT_INSTALLED := { echo "footfall: the packages could not be installed; see abov
 .venv/made: always
 	@if ! { test -e $@ && $(BIN)/python -c 'import pip'; } 2>/dev/null; then \
 	  $(PYTHON) -c '$(RECENT)' || exit 1; \
+	  ! test -L .venv || { echo "footfall: .venv is a link to an environment that can't be used; remove the link to have one made here." >&2; exit 1; }; \
 	  $(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "footfall: $(PYTHON) could not make a virtual environment; Debian has that in python3-venv." >&2; exit 1; }; \
 	  touch $@; \
 	fi

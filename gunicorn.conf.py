@@ -5,6 +5,7 @@ import ctypes
 import gc
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -84,11 +85,19 @@ logconfig_dict = {
 }
 
 
+METRICS_FILE = re.compile(r"(counter|gauge_[a-z]+|histogram|summary)_(\d+|ended)\.(db|part)")
+
+
 def metrics_directory():
-    """Returns the directory in which this server's workers share their metrics, emptied."""
+    """Returns the directory in which this server's workers share their metrics.
+
+    Those of its last run are gone. Nothing else is: the setting may name anything by mistake.
+    """
     if given := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        shutil.rmtree(given, ignore_errors=True)
-        Path(given).mkdir(parents=True, exist_ok=True)
+        folder = Path(given)
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in (each for each in folder.iterdir() if METRICS_FILE.fullmatch(each.name)):
+            each.unlink()
         return given
     made = tempfile.mkdtemp(prefix="footfall-metrics-")
     master = os.getpid()

@@ -10,7 +10,7 @@ set -euo pipefail
 mkdir -p "$BASE" "$WAL"
 kind=${1:?full or incremental}
 started=$(date +%s)
-unfinished=$BASE/$$.unfinished
+unfinished=$(mktemp -d "$BASE/XXXXXXXX.unfinished")
 trap 'rm -rf "$unfinished"' EXIT
 
 words=(--pgdata="$unfinished" --checkpoint=fast --wal-method=stream --no-password)
@@ -24,7 +24,7 @@ pg_verifybackup --quiet "$unfinished" || fail "the backup does not match its man
 # Its end, rounded up: a moment within this second may be before the backup was complete.
 name=$(date -u -d '+1 second' +%Y%m%dT%H%M%SZ)-$kind
 [ "$name" \> "$newest" ] || fail "the clock went back behind the newest backup, $newest"
-mv "$unfinished" "$BASE/$name"
+mv -T "$unfinished" "$BASE/$name"
 log info "base backup $name taken and verified"
 
 publish backup <<END

@@ -8,12 +8,20 @@ here=$(dirname "$0")
 # shellcheck source=ops/backup/lib.sh
 . "$here/lib.sh"
 started=$(date +%s)
+# A drill that was killed leaves a whole database behind. Each holds its directory while it runs.
+for each in "${SCRATCH_DIR:-/tmp}"/drill.??????; do
+    [ -f "$each/.footfall-drill" ] || continue
+    (flock --nonblock 9 && rm -rf "$each") 9< "$each/.footfall-drill" || true
+done
 scratch=$(mktemp -d "${SCRATCH_DIR:-/tmp}/drill.XXXXXX")
-server=''
+exec 9> "$scratch/.footfall-drill"
+flock 9
+server='' restore=''
 
 finish() { # publishes the outcome, whichever way the script ends
     local outcome=$?
     set +e
+    if [ -n "$restore" ]; then kill "$restore" && wait "$restore"; fi
     if [ -n "$server" ]; then kill -INT "$server" && wait "$server"; fi
     rm -rf "$scratch"
     publish drill <<END
@@ -28,8 +36,12 @@ END
     fi
 }
 trap finish EXIT
+trap 'exit 143' TERM
 
-"$here/restore.sh" --into "$scratch/data" --latest
+"$here/restore.sh" --into "$scratch/data" --latest &
+restore=$!
+wait "$restore" || { restore=''; fail "the newest backup can't be restored"; }
+restore=''
 unset PGPASSWORD PGPORT # they are the running server's
 echo "local all all trust" > "$scratch/hba"
 postgres -D "$scratch/data" -c listen_addresses= -c "unix_socket_directories=$scratch" \

@@ -38,7 +38,9 @@ publish() { # FILE: standard input, `name value` lines, becomes the metrics of t
 }
 
 backups() { # lists the complete backups, oldest first: names begin with their end time
-    find "$BASE" -mindepth 1 -maxdepth 1 -type d -name '*T*Z-*' ! -name '*.unfinished' -printf '%f\n' | sort
+    find "$BASE" -mindepth 2 -maxdepth 2 -type f -regextype posix-extended \
+        -regex '.*/[0-9]{8}T[0-9]{6}Z-(full|incremental)/backup_manifest' -printf '%h\n' |
+        sed 's|.*/||' | sort
 }
 
 chain_of() { # BACKUP: lists what it rests on and itself, from the full one on

@@ -24,13 +24,17 @@ while [[ ${1:-} == --* ]]; do
     shift
 done
 [[ $# -ge 2 ]] || usage
+bare=${BARE_DIR:-/var/tmp/footfall-bare-$1}
+if [[ ! -e $bare.mark && ! -e $bare/.made && -n $(ls -A "$bare" 2> /dev/null) ]]; then
+    echo "$bare holds something else: nothing is removed there." >&2
+    exit 1
+fi
 if [[ $(id -u) != 0 ]] || ! command -v debootstrap > /dev/null; then
     echo "Skipped: a bare machine needs root and debootstrap."
     exit 0
 fi
 suite=$1
 shift
-bare=${BARE_DIR:-/var/tmp/footfall-bare-$suite}
 
 unmount() {
     for each in dev/shm proc; do umount "$bare/$each" 2> /dev/null || true; done
@@ -40,6 +44,7 @@ unmount
 [[ -z $fresh ]] || rm -rf --one-file-system "$bare"
 if [[ ! -e $bare/.made ]]; then
     rm -rf --one-file-system "$bare"
+    touch "$bare.mark"
     # shellcheck disable=SC2016  # it is apt-get that fills it in
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
         awk '!/security/ && !found++')

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import time
 
@@ -80,8 +82,20 @@ def test_the_drill_publishes_success_and_then_the_damage() -> None:
         insert(kept, 1, 20_000)
         [(path,)] = kept.server.execute("SELECT pg_relation_filepath('t')")
         kept.must("base.sh", "full")
-        kept.must("drill.sh")
+        others, left, running = (
+            kept.home / f"drill.{name}" for name in ("photos", "killed", "others")
+        )
+        for each in (others, left, running):
+            each.mkdir()
+            (each / "data").write_text("kept")
+            if kept.server.as_user:
+                os.chown(each, kept.server.as_user, kept.server.as_user)
+        (left / ".footfall-drill").touch()
+        with (running / ".footfall-drill").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            kept.must("drill.sh")
         assert kept.metric("footfall_restore_drill_success") == 1
+        assert sorted(kept.home.glob("drill.*")) == [running, others]
         [backup] = (kept.home / "backups" / "base").iterdir()
         damaged = backup / str(path)
         damaged.write_bytes(b"\xff" * 4096 + damaged.read_bytes()[4096:])
@@ -96,6 +110,13 @@ def test_backups_past_their_age_go_with_the_wal_that_only_they_needed() -> None:
         base = kept.home / "backups" / "base"
         [first] = base.iterdir()
         first.rename(base / "20200101T000000Z-full")
+        foreign = {
+            base / name
+            for name in ("20200102T000000Z-photos", "A TripToZ-full", "20200103T000000Z-full")
+        }
+        for each in foreign:
+            each.mkdir()
+            (each / "photo").write_text("mine")
         for _ in range(3):
             kept.server.execute("CREATE TABLE IF NOT EXISTS t (n int)")
             insert(kept, 1, 1)
@@ -103,7 +124,9 @@ def test_backups_past_their_age_go_with_the_wal_that_only_they_needed() -> None:
         wait_until("the WAL's arrival", kept.received_all)
         before = {each.name for each in kept.segments()}
         kept.must("base.sh", "full")
-        assert [each.name.endswith("-full") for each in base.iterdir()] == [True]
+        assert foreign < set(base.iterdir())
+        assert len(list(base.iterdir())) == len(foreign) + 1
+        assert all((each / "photo").read_text() == "mine" for each in foreign)
         assert not (base / "20200101T000000Z-full").exists()
         assert before - {each.name for each in kept.segments()}
         kept.must("drill.sh")
