@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
+from chassis.bearer import invalid_token
 from chassis.client import Refused
 from chassis.errors import TooManyRequests, Unavailable
 from chassis.schema import rfc3339
@@ -57,7 +58,8 @@ def take_place(user_id: int) -> None:
 
 
 def export(user_id: int, access_token: str, has_gone: Callable[[], bool]) -> Document:
-    """Returns the document, complete and rewound; raises Unavailable without analytics.
+    """Returns the document, complete and rewound; raises Unavailable without analytics,
+    and Unauthenticated where that no longer takes the token.
 
     The events are read with the person's own token, page by page, while the client waits: all
     of them are there before the first byte is answered, and memory stays flat.
@@ -153,7 +155,10 @@ def shown_message(message: OutboxMessage) -> dict[str, Any]:
 def events(
     document: Document, user_id: int, access_token: str, has_gone: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Yields the person's events from analytics, newest first; raises Unavailable."""
+    """Yields the person's events from analytics, newest first.
+
+    Raises Unavailable or Unauthenticated.
+    """
     cursor: str | None = None
     while True:
         if has_gone():
@@ -175,6 +180,8 @@ def events_page(user_id: int, access_token: str, cursor: str | None) -> dict[str
         items, following = list(page["items"]), page["next_cursor"]
         return {"items": items, "next_cursor": following, "as_of": page.get("as_of")}
     except Refused as refusal:
+        if refusal.status == 401:  # as after a change of role: one refresh mends it
+            raise invalid_token("The token no longer holds at analytics: refresh it.") from None
         wait = refusal.headers.get("Retry-After", "")
         raise not_now(int(wait) if wait.isascii() and wait.isdigit() else 5) from None
     except (ValueError, KeyError, TypeError):

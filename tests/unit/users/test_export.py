@@ -86,7 +86,7 @@ def test_the_events_are_asked_for_with_the_persons_own_token(
     assert analytics.asked == [f"/analytics/users/{ada.id}/events?limit=500"]
 
 
-@pytest.mark.parametrize("reply", [(500, {}, {}), (503, {}, {}), (401, {}, {}), (429, {}, {})])
+@pytest.mark.parametrize("reply", [(500, {}, {}), (503, {}, {}), (403, {}, {}), (429, {}, {})])
 def test_without_analytics_an_export_says_when_to_come_back(
     ada: Person, analytics: StandIn, reply: tuple[int, dict[str, str], object]
 ) -> None:
@@ -96,6 +96,16 @@ def test_without_analytics_an_export_says_when_to_come_back(
     assert answer.status_code == 503
     assert answer.content_type == "application/problem+json"
     assert int(answer.headers["Retry-After"]) >= 1
+
+
+def test_a_token_that_analytics_no_longer_takes_wants_a_refresh(
+    ada: Person, analytics: StandIn
+) -> None:
+    analytics.decide = lambda *_: (401, {}, {})
+    answer = ada.call("GET", "/users/me/export")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert not running
 
 
 @pytest.mark.parametrize("page", [{}, {"items": 5, "next_cursor": None}, ["x"]])
