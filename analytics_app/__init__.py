@@ -33,17 +33,21 @@ from analytics_app.routes import (
     reports,
     trail,
 )
+from analytics_app.schemas.vocabulary import VOCABULARY
 from analytics_app.services import NAME, Services
 from analytics_app.store import Store
 from analytics_app.writers import Writers
-from chassis import SERVICE_HEADERS, assemble, config, database, openapi, tracing
+from chassis import SERVICE_HEADERS, api_docs, assemble, config, database, tracing
 from chassis.bearer import BearerAuthenticator, KeySource, RemoteKeys, Standing
 from chassis.standing import RemoteStanding
 from chassis.version import VERSION
 from chassis.worker import LANE
 
 FAST_HEADERS = {**SERVICE_HEADERS, "Cache-Control": "no-store"}
-DESCRIPTION = "Stores events and answers what happened, when, and by how many."
+DESCRIPTION = (
+    "Stores events and answers what happened, when, and by how many. Send an access token of the "
+    "users service, or an API key, as `Authorization: Bearer …`."
+)
 
 
 def create_app(
@@ -85,7 +89,13 @@ def create_app(
     found.ingest.results.begin(app)
     for each in (events, erasures, reports, behaviour, behaviour_records, export, api_keys, trail):
         app.register_blueprint(each.routes)
-    openapi.install(app, title="Footfall analytics", version=VERSION, description=DESCRIPTION)
+    api_docs.install(
+        app,
+        title="Footfall analytics",
+        version=VERSION,
+        description=DESCRIPTION,
+        vocabulary=VOCABULARY,
+    )
     cli.install(app)
     if not tracing.is_on():  # a trace is of Flask's requests
         app.extensions[LANE] = FastLane(app, authenticate, found.ingest, FAST_HEADERS)

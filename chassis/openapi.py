@@ -1,21 +1,20 @@
-"""`/openapi.json` and `/docs`, written from what the routes themselves declare."""
+"""The OpenAPI document of a service, written from what its routes themselves declare."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, render_template, send_from_directory
+from flask import Flask
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from chassis.api import Operation
-from chassis.auth import Access, access_of, public
+from chassis.auth import Access, access_of
 from chassis.errors import (
     BadRequest,
+    Conflict,
     Forbidden,
     Invalid,
     NotFound,
@@ -27,22 +26,21 @@ from chassis.errors import (
     UnsupportedMediaType,
     UriTooLong,
 )
+from chassis.pagination import Paging
 from chassis.schema import LARGEST_ID, ProblemDocument
 from chassis.visibility import models_in
+from chassis.vocabulary import PREFIX, Schema, Vocabulary, example_of
 
-REFERENCE = "#/components/schemas/{model}"
+REFERENCE = PREFIX + "{model}"
+PROBLEM = "application/problem+json"
+JSON = "application/json"
 IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "required": False,
     "description": "the ETag of an answer one has",
     "schema": {"type": "string"},
-}
-ACCEPT_ENCODING = {
-    "Accept-Encoding": {
-        "description": "`gzip`, where the body came in another coding",
-        "schema": {"type": "string"},
-    }
+    "example": 'W/"3f1c8a"',
 }
 IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
@@ -50,6 +48,21 @@ IDEMPOTENCY_KEY = {
     "required": False,
     "description": "a random text: the same request with it once more is answered as the first",
     "schema": {"type": "string", "minLength": 16, "maxLength": 200, "pattern": "^[!-~]+$"},
+    "example": "9f1c8a52-6a0e-4c7e-9d57-1f0f6d1c2b3a",
+}
+REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "required": False,
+    "description": "1 to 64 of `A-Za-z0-9._-`; names the request in its answer and the logs",
+    "schema": {"type": "string"},
+    "example": "0b6f8c2d1f7a4e06",
+}
+BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "`Authorization: Bearer …`: an access token, or where a service has them, an "
+    "API key. A route lists the scopes of which any one is enough; without one, any access token.",
 }
 CONFIRMED = (
     "For an account it is asked of the users service whether session and role still stand: "
@@ -57,58 +70,71 @@ CONFIRMED = (
 )
 PARAMETER = re.compile(r"<(?:(?P<kind>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
 
+# What a route may answer beside its own answers: what it means, and an example of its sentence.
+PROBLEMS: dict[type[Problem], tuple[str, str]] = {
+    BadRequest: ("The request can't be read.", "The body is not valid JSON: it ends too early."),
+    Unauthenticated: ("No credential, or one that doesn't hold.", "Sign in first."),
+    Forbidden: ("The caller may not do this.", "You may not do this."),
+    NotFound: (
+        "There is no such thing, or none that the caller may see.",
+        "There is nothing here.",
+    ),
+    Conflict: ("It collides with what is stored.", "This is taken."),
+    TooLarge: ("The body is over the limit.", "The body is over the limit."),
+    UriTooLong: ("The address is over the limit.", "The address is too long."),
+    UnsupportedMediaType: (
+        "The body is of a kind that this route doesn't read.",
+        "Send the body as JSON, with Content-Type: application/json.",
+    ),
+    Invalid: ("Fields that break a rule: all of them at once.", "email: is required"),
+    TooManyRequests: ("A limit is reached: wait as `Retry-After` says.", "Too many requests."),
+    Unavailable: (
+        "Something that this needs is down or busy: try again as `Retry-After` says.",
+        "The database does not answer.",
+    ),
+}
+RETRY_AFTER = {"description": "seconds to wait", "schema": {"type": "integer"}}
+HEADERS: dict[type[Problem], dict[str, Any]] = {
+    Unauthenticated: {
+        "WWW-Authenticate": {"description": "`Bearer`", "schema": {"type": "string"}}
+    },
+    UnsupportedMediaType: {
+        "Accept-Encoding": {
+            "description": "`gzip`, where the body came in another coding",
+            "schema": {"type": "string"},
+        }
+    },
+    TooManyRequests: {"Retry-After": RETRY_AFTER},
+    Unavailable: {"Retry-After": RETRY_AFTER},
+}
 
-def install(app: Flask, *, title: str, version: str, description: str) -> None:
-    """Serves the document and its reading page, once all routes are registered."""
-    about = {"title": title, "version": version, "description": description}
-    pages = Blueprint("docs", __name__, template_folder="templates")
 
-    # Made once for each process, since strangers may ask: routes don't change.
-    @cache
-    def written() -> tuple[str, str]:
-        found = document(app, about)
-        text = app.json.dumps(found, separators=(",", ":"))
-        return text, render_template("docs.html", document=found)
-
-    @pages.get("/openapi.json")
-    @public
-    def openapi() -> Response:
-        return Response(written()[0], content_type="application/json")
-
-    @pages.get("/docs")
-    @public
-    def docs() -> str:
-        return written()[1]
-
-    @pages.get("/docs.css")
-    @public
-    def stylesheet() -> Response:
-        return send_from_directory(Path(__file__).parent / "static", "docs.css")
-
-    app.register_blueprint(pages)
-
-
-def document(app: Flask, about: dict[str, str]) -> dict[str, Any]:
+def document(app: Flask, about: dict[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
     """Returns the OpenAPI 3.1 document of all routes made with `@api`."""
     routes = [
         (rule, operation)
         for rule in app.url_map.iter_rules()
         if (operation := operation_of(app, rule))
     ]
-    schemas, definitions = schemas_of(routes)
+    writer = Writer(app, routes, vocabulary)
     paths: dict[str, Any] = {}
     for rule, operation in sorted(routes, key=lambda each: each[0].rule):
         entry = paths.setdefault(openapi_path(rule), {})
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
-            entry[method.lower()] = described(app, rule, method, operation, schemas)
+            entry[method.lower()] = writer.operation(rule, operation)
     return {
         "openapi": "3.1.0",
         "info": about,
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "/", "description": "this service"}],
+        "tags": [
+            {"name": name, "x-displayName": title, "description": said}
+            for name, (title, said) in vocabulary.groups.items()
+        ],
         "paths": paths,
         "components": {
-            "schemas": definitions,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "schemas": writer.definitions,
+            "responses": writer.problems(),
+            "securitySchemes": {"bearer": BEARER},
         },
     }
 
@@ -117,149 +143,221 @@ def operation_of(app: Flask, rule: Rule) -> Operation | None:
     return getattr(app.view_functions[rule.endpoint], "operation", None)
 
 
-Schemas = dict[tuple[type[BaseModel], str], dict[str, Any]]
+Schemas = dict[tuple[type[BaseModel], str], Schema]
 
 
-def schemas_of(routes: list[tuple[Rule, Operation]]) -> tuple[Schemas, dict[str, Any]]:
-    """Returns a reference for each model and mode, and the definitions they point to."""
+def schemas_of(routes: list[tuple[Rule, Operation]]) -> tuple[Schemas, dict[str, Schema]]:
+    """Returns a reference for each model and mode, and the definitions they point to.
+
+    A model that is another by a second name is referred to as that other: those who generate
+    code from the document take the two for a clash.
+    """
     wanted: list[tuple[type[BaseModel], Any]] = [(ProblemDocument, "serialization")]
     for _, operation in routes:
         wanted += [(each, "validation") for each in (operation.body, operation.form) if each]
         answered = (*operation.answers.values(), operation.error_model)
         wanted += [(each, "serialization") for answer in answered for each in models_in(answer)]
     unique = list(dict.fromkeys(wanted))
-    references, definitions = models_json_schema(unique, ref_template=REFERENCE)
-    return references, definitions.get("$defs", {})  # type: ignore[return-value]
+    references, found = models_json_schema(unique, ref_template=REFERENCE)
+    definitions: dict[str, Schema] = found.get("$defs", {})
+    aliases = {name for name, schema in definitions.items() if "$ref" in schema}
+    schemas: Schemas = {}
+    for model, mode in unique:
+        reference = references[model, mode]
+        name = reference["$ref"].removeprefix(PREFIX)
+        schemas[model, mode] = definitions[name] if name in aliases else reference
+    return schemas, {name: each for name, each in definitions.items() if name not in aliases}
 
 
 def openapi_path(rule: Rule) -> str:
     return PARAMETER.sub(lambda match: "{" + match["name"] + "}", rule.rule)
 
 
-def described(
-    app: Flask, rule: Rule, method: str, operation: Operation, schemas: Schemas
-) -> dict[str, Any]:
-    view = app.view_functions[rule.endpoint]
-    summary, _, rest = (view.__doc__ or rule.endpoint).strip().partition("\n")
-    access = access_of(app, rule.endpoint)
-    entry: dict[str, Any] = {
-        "operationId": f"{rule.endpoint.replace('.', '_')}_{method.lower()}",
-        "summary": summary.rstrip("."),
-        "description": " ".join([*rest.split(), *([CONFIRMED] if access.confirmed else [])]),
-        "tags": [rule.endpoint.partition(".")[0]],
-        "parameters": [
-            *path_parameters(rule),
-            *query_parameters(operation),
-            *([IF_NONE_MATCH] if operation.etag else []),
-            *([IDEMPOTENCY_KEY] if operation.idempotent else []),
-        ],
-        "responses": responses(operation, access, schemas),
-        "security": [{}] if access.everybody else [{"bearer": sorted(access.scopes)}],
-    }
-    if content := request_content(operation, schemas):
-        entry["requestBody"] = {
-            "description": "May be compressed, with `Content-Encoding: gzip`.",
-            "required": not operation.optional,
-            "content": content,
+class Writer:
+    """Writes the operations of one document over its schemas."""
+
+    def __init__(
+        self, app: Flask, routes: list[tuple[Rule, Operation]], vocabulary: Vocabulary
+    ) -> None:
+        self.app = app
+        self.vocabulary = vocabulary
+        self.schemas, self.definitions = schemas_of(routes)
+        vocabulary.explain_all(self.definitions)
+
+    def operation(self, rule: Rule, operation: Operation) -> dict[str, Any]:
+        """Returns the entry of one method of a path."""
+        view = self.app.view_functions[rule.endpoint]
+        group, _, name = rule.endpoint.rpartition(".")
+        summary, _, rest = (view.__doc__ or name).strip().partition("\n")
+        access = access_of(self.app, rule.endpoint)
+        entry: dict[str, Any] = {
+            "operationId": name,
+            "summary": summary.rstrip("."),
+            "description": " ".join([*rest.split(), *([CONFIRMED] if access.confirmed else [])]),
+            "tags": [group or name],
+            "parameters": [
+                *self.path_parameters(rule),
+                *self.query_parameters(operation),
+                REQUEST_ID,
+                *([IF_NONE_MATCH] if operation.etag else []),
+                *([IDEMPOTENCY_KEY] if operation.idempotent else []),
+            ],
+            "responses": self.responses(operation, access),
+            "security": security(access),
         }
-    return entry
+        if content := self.request_content(operation):
+            entry["requestBody"] = {
+                "description": "May be compressed, with `Content-Encoding: gzip`.",
+                "required": not operation.optional,
+                "content": content,
+            }
+        return entry
 
-
-def path_parameters(rule: Rule) -> list[dict[str, Any]]:
-    kinds: dict[str | None, dict[str, Any]] = {
-        "id": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
-        "uuid": {"type": "string", "format": "uuid"},
-    }
-    return [
-        {
-            "name": match["name"],
-            "in": "path",
-            "required": True,
-            "schema": kinds.get(match["kind"], {"type": "string"}),
+    def path_parameters(self, rule: Rule) -> list[dict[str, Any]]:
+        kinds: dict[str | None, Schema] = {
+            "id": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+            "uuid": {"type": "string", "format": "uuid"},
         }
-        for match in PARAMETER.finditer(rule.rule)
-    ]
+        found = []
+        for match in PARAMETER.finditer(rule.rule):
+            schema = dict(kinds.get(match["kind"], {"type": "string"}))
+            self.vocabulary.explain("", "{" + match["name"] + "}", schema)
+            found.append(parameter(match["name"], "path", True, schema))
+        return found
 
+    def query_parameters(self, operation: Operation) -> list[dict[str, Any]]:
+        """Returns one for each field; what `prefixed` gathers has no one name to list."""
+        query = operation.query
+        if query is None:
+            return []
+        whole = query.model_json_schema(ref_template=REFERENCE)
+        known = query.examples() if issubclass(query, Paging) else {}
+        found = []
+        for name, schema in whole.get("properties", {}).items():
+            if name in query.prefixed.values():
+                continue
+            self.vocabulary.explain(query.__name__, name, schema)
+            if name in known:
+                schema["examples"] = [known[name]]
+            found.append(parameter(name, "query", name in whole.get("required", []), schema))
+        return found
 
-def query_parameters(operation: Operation) -> list[dict[str, Any]]:
-    """Returns one parameter for a field; prefixed fields are deep objects by name."""
-    if operation.query is None:
-        return []
-    schema = operation.query.model_json_schema(ref_template=REFERENCE)
-    required = schema.get("required", [])
-    gathered = set(operation.query.prefixed.values())
-    return [
-        {
-            "name": name,
-            "in": "query",
-            "required": name in required,
-            "description": field.get("description", ""),
-            "schema": field,
-        }
-        for name, field in schema.get("properties", {}).items()
-        if name not in gathered
-    ]
-
-
-def request_content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
-    if operation.form:
-        return {"application/x-www-form-urlencoded": content(operation.form, schemas)}
-    if operation.body:
-        known = content(operation.body, schemas)
+    def request_content(self, operation: Operation) -> dict[str, Any]:
+        if operation.form:
+            return {"application/x-www-form-urlencoded": self.content(operation.form)}
+        if operation.body is None:
+            return {}
+        known = self.content(operation.body)
         return {
-            kind: known if kind[-4:] == "json" else {"schema": {"type": "string"}}
+            kind: known if kind == JSON else self.text_content(kind)
             for kind in operation.media_types
         }
-    return {}
 
+    def content(self, model: type[BaseModel], mode: str = "validation") -> dict[str, Any]:
+        schema = self.schemas[model, mode]
+        return {"schema": schema, "example": example_of(schema, self.definitions)}
 
-def content(model: type[BaseModel], schemas: Schemas, mode: str = "validation") -> dict[str, Any]:
-    return {"schema": schemas[model, mode]}
+    def text_content(self, kind: str) -> dict[str, Any]:
+        """Returns that of a body that is no JSON: one by lines, or CSV."""
+        example = self.vocabulary.examples.get(kind)
+        said = {} if example is None else {"example": example}
+        octets = {} if kind.startswith("text/") else {"format": "binary"}
+        return {"schema": {"type": "string", **octets}, **said}
 
-
-def responses(operation: Operation, access: Access, schemas: Schemas) -> dict[str, Any]:
-    entries = {
-        str(status): answer_entry(operation, answer, schemas)
-        for status, answer in operation.answers.items()
-    }
-    if operation.answer_headers:
-        entries[str(next(iter(operation.answers)))]["headers"] = {
-            name: {"description": said, "schema": {"type": "string"}}
-            for name, said in operation.answer_headers.items()
+    def responses(self, operation: Operation, access: Access) -> dict[str, Any]:
+        entries = {
+            str(status): self.answer(operation, answer)
+            for status, answer in operation.answers.items()
         }
-    problem = {"application/problem+json": content(ProblemDocument, schemas, "serialization")}
-    shape = error_content(operation, schemas) or problem
-    for error in possible_errors(operation, access):
-        entries.setdefault(str(error.status), {"description": error.title, "content": shape})
-    if "415" in entries:
-        entries["415"]["headers"] = ACCEPT_ENCODING
-    # The server refuses such a request before the route's own handlers see it.
-    entries["414"] = {"description": UriTooLong.title, "content": problem}
-    if operation.etag:
-        entries["304"] = {"description": "The caller has this answer already"}
-    return entries
+        if operation.answer_headers:
+            entries[str(next(iter(operation.answers)))]["headers"] = {
+                name: {"description": said, "schema": {"type": "string"}}
+                for name, said in operation.answer_headers.items()
+            }
+        for error in possible_errors(operation, access):
+            entries.setdefault(str(error.status), self.refusal(operation, error))
+        # The server refuses such a request before the route's own handlers see it.
+        entries["414"] = reference_to(UriTooLong)
+        if operation.etag:
+            entries["304"] = {"description": "The caller has this answer already."}
+        return dict(sorted(entries.items()))
+
+    def answer(self, operation: Operation, answer: Any) -> dict[str, Any]:
+        if answer is None:
+            return {"description": "Done; the answer has no body."}
+        models = models_in(answer)
+        said = " Or: ".join(first_line(model) for model in models) or "The data."
+        if not models:
+            return {
+                "description": said,
+                "content": {kind: self.text_content(kind) for kind in operation.answer_types},
+            }
+        contents = [self.content(model, "serialization") for model in models]
+        known = contents[0]
+        if len(contents) > 1:
+            known = {**known, "schema": {"anyOf": [each["schema"] for each in contents]}}
+        return {"description": said, "content": dict.fromkeys(operation.answer_types, known)}
+
+    def refusal(self, operation: Operation, error: type[Problem]) -> dict[str, Any]:
+        """Returns a reference to the error that all routes share, or the route's own shape."""
+        if operation.error_model is None:
+            return reference_to(error)
+        content = {JSON: self.content(operation.error_model, "serialization")}
+        headers = {"headers": HEADERS[error]} if error in HEADERS else {}
+        return {"description": PROBLEMS[error][0], "content": content, **headers}
+
+    def problems(self) -> dict[str, Any]:
+        """Returns the errors that routes refer to, by name."""
+        return {error.__name__: self.problem(error) for error in PROBLEMS}
+
+    def problem(self, error: type[Problem]) -> dict[str, Any]:
+        said, detail = PROBLEMS[error]
+        example = example_of(self.schemas[ProblemDocument, "serialization"], self.definitions)
+        example |= {"title": error.title, "status": error.status, "detail": detail}
+        if error is not Invalid:
+            del example["errors"]
+        schema = self.schemas[ProblemDocument, "serialization"]
+        headers = {"headers": HEADERS[error]} if error in HEADERS else {}
+        content = {PROBLEM: {"schema": schema, "example": example}}
+        return {"description": said, "content": content, **headers}
 
 
-def error_content(operation: Operation, schemas: Schemas) -> dict[str, Any]:
-    """Returns the route's own error shape, if it has one."""
-    if operation.error_model is None:
-        return {}
-    return {"application/json": content(operation.error_model, schemas, "serialization")}
+def parameter(name: str, place: str, required: bool, schema: Schema) -> dict[str, Any]:
+    """Returns a parameter; what its schema says of it stands beside the schema.
+
+    Nothing in an address can be null: what may be is left out.
+    """
+    schema = dict(schema)
+    if any(each.get("type") == "null" for each in schema.get("anyOf", ())):
+        (known,) = (each for each in schema.pop("anyOf") if each.get("type") != "null")
+        schema = {**known, **{name: each for name, each in schema.items() if each is not None}}
+    said = schema.pop("description", "")
+    example = example_of(schema, {})
+    schema.pop("examples", None)
+    return {
+        "name": name,
+        "in": place,
+        "required": required,
+        "description": said,
+        "schema": schema,
+        "example": example,
+    }
 
 
-def answer_entry(operation: Operation, answer: Any, schemas: Schemas) -> dict[str, Any]:
-    entry: dict[str, Any] = {"description": "As asked"}
-    if answer is not None:
-        schema = answer_schema(answer, schemas)
-        entry["content"] = {kind: {"schema": schema} for kind in operation.answer_types}
-    return entry
+def security(access: Access) -> list[dict[str, list[str]]]:
+    """Returns the ways in, of which any one is enough."""
+    if access.everybody:
+        return [{}]
+    by_scope: list[dict[str, list[str]]] = [{"bearer": [each]} for each in sorted(access.scopes)]
+    return [{"bearer": []}, *by_scope] if access.any_user else by_scope
 
 
-def answer_schema(answer: Any, schemas: Schemas) -> dict[str, Any]:
-    found = [schemas[model, "serialization"] for model in models_in(answer)]
-    if len(found) > 1:
-        return {"anyOf": found}
-    return found[0] if found else {}
+def reference_to(error: type[Problem]) -> dict[str, Any]:
+    return {"$ref": f"#/components/responses/{error.__name__}"}
+
+
+def first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or model.__name__).strip().partition("\n")[0]
 
 
 def possible_errors(operation: Operation, access: Access) -> list[type[Problem]]:

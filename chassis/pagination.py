@@ -18,6 +18,15 @@ from chassis.schema import LARGEST_ID, Query
 Row = TypeVar("Row")
 
 
+# A sort key of each type, as cursors hold it.
+KEYS: Mapping[type, str | int] = {
+    datetime: "2026-01-31T12:00:00+00:00",
+    date: "2026-01-31",
+    int: 42,
+    str: "a",
+}
+
+
 class Paging(BaseModel):
     """How much of a list, from where, and which fields of each item.
 
@@ -29,8 +38,10 @@ class Paging(BaseModel):
     item: ClassVar[type[BaseModel]]
     place: ClassVar[Mapping[str, type]] = {"id": int}
 
-    limit: int = Field(50, ge=1, le=500)
-    cursor: str | None = Field(None, max_length=1024, description="`next_cursor` of a page")
+    limit: int = Field(50, ge=1, le=500, description="how many at most", examples=[50])
+    cursor: str | None = Field(
+        None, max_length=1024, description="`next_cursor` of the page before"
+    )
     fields: str | None = Field(
         None, max_length=1024, description="names of an item's fields, separated by commas"
     )
@@ -49,6 +60,13 @@ class Paging(BaseModel):
         """Returns the names; raises ValueError for one that no item has."""
         field_names(text, list(cls.item.model_fields))
         return text
+
+    @classmethod
+    def examples(cls) -> dict[str, Any]:
+        """Returns a cursor and a choice of fields that this list takes."""
+        place = [KEYS[kind] for kind in cls.place.values()]
+        names = ",".join(list(cls.item.model_fields)[:2])
+        return {"cursor": encode_cursor(cls.listed, *place), "fields": names}
 
     def after(self) -> tuple[Any, ...] | None:
         """Returns the sort keys after which the page begins; None: at the list's beginning."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -47,6 +47,23 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
+def all_optional(schema: dict[str, Any]) -> None:
+    schema.pop("required", None)
+
+
+# Of a model whose answers hold those fields alone that were asked for with `fields`.
+SPARSE = ConfigDict(json_schema_extra=all_optional)
+
+
+class Page(Model):
+    """Part of a list; each kind of list says what its `items` are."""
+
+    next_cursor: str | None = Field(
+        description="where the list goes on, for `cursor`; null on its last page",
+        examples=[None],
+    )
+
+
 class Query(BaseModel):
     """A query string or form: unknown names are refused; numbers come as text.
 
@@ -64,16 +81,32 @@ class NoQuery(Query):
 class FieldProblem(Model):
     """One complaint."""
 
-    field: str
-    message: str
+    field: str = Field(
+        description="the field as a dotted path, or `body` for the whole", examples=["email"]
+    )
+    message: str = Field(
+        description="what is wrong with it, as the end of a sentence that begins with the field",
+        examples=["is required"],
+    )
 
 
 class ProblemDocument(Model):
     """An error, as RFC 9457 has it."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    request_id: str | None
-    errors: list[FieldProblem] | None = None
+    type: str = Field(
+        description="`about:blank`: the status says which kind of problem it is",
+        examples=["about:blank"],
+    )
+    title: str = Field(description="the status in words", examples=["Not Found"])
+    status: int = Field(description="the HTTP status", examples=[404])
+    detail: str = Field(
+        description="what is wrong with this request, in a sentence",
+        examples=["There is nothing here."],
+    )
+    request_id: str | None = Field(
+        description="the `X-Request-ID` of the request: it finds it in the logs",
+        examples=["0b6f8c2d1f7a4e06"],
+    )
+    errors: list[FieldProblem] | None = Field(
+        None, description="each complaint about a field, where fields are what is wrong"
+    )

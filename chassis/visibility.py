@@ -12,6 +12,8 @@ from pydantic import BaseModel
 
 from chassis.auth import optional_caller
 
+ONLY_FOR = "null without the scope"  # how a marked field is described
+
 
 @dataclass(frozen=True, slots=True)
 class OnlyFor:
@@ -21,7 +23,7 @@ class OnlyFor:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         """Says so in the OpenAPI document."""
-        return {**handler(schema), "description": f"null without the scope {self.scope}"}
+        return {**handler(schema), "description": f"{ONLY_FOR} {self.scope}"}
 
 
 Plan = Mapping[str, "OnlyFor | Plan"]

@@ -16,7 +16,7 @@ from chassis.visibility import models_in
 
 Call = Callable[..., TestResponse]
 # Neither JSON routes of the API nor pages: what machines and readers of the API ask for.
-BESIDE = {"/health", "/health/live", "/metrics", "/openapi.json", "/docs", "/docs.css"}
+BESIDE = {"/health", "/health/live", "/metrics", "/openapi.json", "/docs", "/docs.css", "/docs.js"}
 
 
 def operations(app: Flask) -> Iterator[tuple[str, str, Operation]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_bcrypt import Bcrypt
 
-from chassis import assemble, database, openapi
+from chassis import api_docs, assemble, database
 from chassis.auth import Caller
 from chassis.bearer import BearerAuthenticator, invalid_token
 from chassis.client import ApiClient
@@ -24,6 +24,12 @@ from users_app.models import User, db
 from users_app.parts import Parts, derived_key
 from users_app.passwords import PasswordHasher
 from users_app.sessions import account_of_session
+from users_app.vocabulary import VOCABULARY
+
+DESCRIPTION = (
+    "Accounts and their tokens. Sign in at `/login` or `/token`, and send the access token as "
+    "`Authorization: Bearer …` here and to analytics."
+)
 
 
 def create_app(settings: UsersSettings | None = None) -> Flask:
@@ -44,11 +50,15 @@ def create_app(settings: UsersSettings | None = None) -> Flask:
     database.install(app)
     tokens.install(app)
     routes.install(app)
-    for endpoint in ("keys.jwks", "keys.revoked"):
+    for endpoint in ("keys.get_jwks", "keys.list_revoked_sessions"):
         exempt_route(app, endpoint)
     limit_by_address(app, settings)
-    openapi.install(
-        app, title="Footfall users service", version=VERSION, description="Accounts and tokens."
+    api_docs.install(
+        app,
+        title="Footfall users service",
+        version=VERSION,
+        description=DESCRIPTION,
+        vocabulary=VOCABULARY,
     )
     cli.install(app)
     return app
@@ -111,5 +121,5 @@ def limit_by_address(app: Flask, settings: UsersSettings) -> None:
     """Limits what strangers may call for others' accounts and mailboxes."""
     if settings.registrations_per_minute:
         limit = f"{settings.registrations_per_minute} per minute"
-        for endpoint in ("accounts.register", "password_resets.request_reset"):
+        for endpoint in ("accounts.register", "password_resets.request_password_reset"):
             limit_route(app, endpoint, limit)

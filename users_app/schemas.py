@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from chassis.pagination import PageQuery
-from chassis.schema import Id, Model, Query, Timestamp
+from chassis.schema import SPARSE, Id, Model, Page, Query, Timestamp
 from users_app import names, passwords, revocations
 
 Role = Literal["viewer", "analyst", "admin"]
@@ -96,6 +96,38 @@ class SignInAnswer(TokenAnswer):
     user: Account
 
 
+class PublicKey(Model):
+    """The public half of a signing key, as RFC 7517 has it."""
+
+    kty: Literal["EC"]
+    crv: Literal["P-256"]
+    x: str
+    y: str
+    kid: str
+    use: Literal["sig"]
+    alg: Literal["ES256"]
+
+
+class PublicKeys(Model):
+    """The keys in force, the one that signs first."""
+
+    keys: list[PublicKey]
+
+
+class AccountExport(Model):
+    """All that is held about an account, analytics' events included."""
+
+    exported_at: Timestamp
+    account: Account
+    sessions: list[dict[str, Any]]
+    invites: list[dict[str, Any]]
+    mails: list[dict[str, Any]]
+    audit: list[dict[str, Any]]
+    undelivered_events: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    as_of: Timestamp | None = None
+
+
 class RevokedSession(Model):
     """A session by the SHA-256 of its `sid`, in hex.
 
@@ -175,11 +207,35 @@ class SessionAnswer(Model):
     current: bool
 
 
+class SparseSession(SessionAnswer):
+    """A session, or the fields of it that were asked for."""
+
+    model_config = SPARSE
+
+
+class SessionPage(Page):
+    """One's own living sessions, the latest sign-in first."""
+
+    items: list[SparseSession]
+
+
 class SessionQuery(PageQuery):
     """Which of one's living sessions to list."""
 
     listed = "sessions"
     item = SessionAnswer
+
+
+class SparseAccount(Account):
+    """An account, or the fields of it that were asked for."""
+
+    model_config = SPARSE
+
+
+class AccountPage(Page):
+    """Accounts, the newest first."""
+
+    items: list[SparseAccount]
 
 
 class AccountQuery(PageQuery):
@@ -192,13 +248,6 @@ class AccountQuery(PageQuery):
     q: str | None = Field(None, max_length=200)
     role: Role | None = None
     is_active: bool | None = None
-
-
-class Page(Model):
-    """Part of a list, or the fields of it that were asked for; the last has no `next_cursor`."""
-
-    items: list[dict[str, Any]]
-    next_cursor: str | None
 
 
 class InviteRequest(Model):
@@ -222,6 +271,18 @@ class InviteAnswer(Model):
     used_by: int | None
 
     model_config = ConfigDict(from_attributes=True)
+
+
+class SparseInvite(InviteAnswer):
+    """An invite, or the fields of it that were asked for."""
+
+    model_config = SPARSE
+
+
+class InvitePage(Page):
+    """Invites, the newest first."""
+
+    items: list[SparseInvite]
 
 
 class InviteQuery(PageQuery):
@@ -277,6 +338,18 @@ class AuditAnswer(Model):
     user_agent: str | None
     request_id: str | None
     details: dict[str, Any]
+
+
+class SparseAuditEntry(AuditAnswer):
+    """An entry, or the fields of it that were asked for."""
+
+    model_config = SPARSE
+
+
+class AuditPage(Page):
+    """Entries of the audit trail, the newest first."""
+
+    items: list[SparseAuditEntry]
 
 
 class AuditQuery(PageQuery):

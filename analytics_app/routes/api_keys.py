@@ -20,7 +20,7 @@ routes = Blueprint("api_keys", __name__, url_prefix="/analytics/api-keys")
 @routes.post("")
 @requires("keys:manage", confirmed=True)
 @api(body=KeyIn, answers={201: NewKey}, errors=(Conflict,))
-def issue_key(body: KeyIn) -> dict[str, Any]:
+def create_api_key(body: KeyIn) -> dict[str, Any]:
     """Make an API key; its text is in this answer and nowhere else.
 
     There are 1,000 at most (MAX_API_KEYS): one more is a 409.
@@ -32,7 +32,7 @@ def issue_key(body: KeyIn) -> dict[str, Any]:
 @routes.get("")
 @requires("keys:manage")
 @api(query=KeysQuery, answers={200: KeyPage})
-def list_keys(query: KeysQuery) -> dict[str, Any]:
+def list_api_keys(query: KeysQuery) -> dict[str, Any]:
     """List the API keys, in the order they were made."""
     return query.page(keys.listed(db, query), keys.answered)
 
@@ -40,6 +40,6 @@ def list_keys(query: KeysQuery) -> dict[str, Any]:
 @routes.delete("/<id:key_id>")
 @requires("keys:manage", confirmed=True)
 @api(answers={204: None})
-def delete_key(key_id: int) -> None:
+def delete_api_key(key_id: int) -> None:
     """Delete an API key; within 5 s nobody takes it any more."""
     keys.revoke(db, key_id)

@@ -105,7 +105,7 @@ def need_analyst(wish: Any, said: str) -> None:
 @routes.post("/funnel")
 @requires(*READERS)
 @api(body=FunnelIn, answers={200: Funnel})
-def post_funnel(body: FunnelIn) -> dict[str, Any]:
+def get_funnel(body: FunnelIn) -> dict[str, Any]:
     """Follow people through ordered steps.
 
     Someone counts by the attempt that got furthest; every step lies within the range and
@@ -126,7 +126,7 @@ def post_funnel(body: FunnelIn) -> dict[str, Any]:
 @routes.post("/funnel/dropped")
 @requires("events:read")
 @api(body=DroppedIn, answers={200: Dropped})
-def post_dropped(body: DroppedIn) -> dict[str, Any]:
+def list_dropped_users(body: DroppedIn) -> dict[str, Any]:
     """List the users who got as far as the step before, and no further."""
     seconds = seconds_of(body.window, "window")
     span = range_in(body)

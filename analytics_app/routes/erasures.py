@@ -31,7 +31,7 @@ running = BoundedSemaphore(AT_ONCE)
 @routes.delete("/users/<id:user_id>/events")
 @requires("events:erase", confirmed=True)
 @api(answers={200: Erased, 202: ErasureBegun}, errors=(Invalid,))
-def erase_user(user_id: int) -> Any:
+def erase_user_events(user_id: int) -> Any:
     """Erase all events of a user.
 
     From the answer on no report, list or export holds them. Over 5,000 are deleted in the
@@ -45,7 +45,7 @@ def erase_user(user_id: int) -> Any:
 @routes.delete("/visitors/<path:visitor_id>/events")
 @requires("events:erase", confirmed=True)
 @api(answers={200: Erased, 202: ErasureBegun}, errors=(Invalid,))
-def erase_visitor(visitor_id: str) -> Any:
+def erase_visitor_events(visitor_id: str) -> Any:
     """Erase all events of a visitor, as of a user."""
     if len(visitor_id) > MAX_VISITOR_ID:
         raise Invalid([FieldError("visitor_id", f"must have at most {MAX_VISITOR_ID} characters")])
@@ -73,7 +73,7 @@ def erased(actor: int, *, for_ever: bool) -> tuple[dict[str, int], int]:
 @routes.delete("/event-types/<event_type>")
 @requires("keys:manage", confirmed=True)  # admins alone: the users service erases people
 @api(answers={200: TypeErased, 202: TypeErased})
-def erase_type(event_type: str) -> Any:
+def erase_event_type(event_type: str) -> Any:
     """Erase an event type: its events leave every report, and its name is free again.
 
     Many events are deleted in the background: that is a 202, and until they are gone no
@@ -88,7 +88,7 @@ def erase_type(event_type: str) -> Any:
 @routes.get("/erasures/<id:erasure_id>")
 @requires("events:erase")
 @api(answers={200: ErasureOut})
-def show_erasure(erasure_id: int) -> dict[str, Any]:
+def get_erasure(erasure_id: int) -> dict[str, Any]:
     """Show how far the erasure of many events is."""
     found = db.session.get(Erasure, erasure_id)
     if found is None:

@@ -43,7 +43,7 @@ def limits() -> reports.Limits:
 @routes.get("/summary")
 @requires(*READERS)
 @api(query=SummaryQuery, answers={200: Summary}, etag=True)
-def summary(query: SummaryQuery) -> dict[str, Any]:
+def get_summary(query: SummaryQuery) -> dict[str, Any]:
     """Sum up a range, and the one before it over the same elapsed time.
 
     Without a range: the last 30 days, today included, up to the next full minute. Over 3,000
@@ -60,7 +60,7 @@ def summary(query: SummaryQuery) -> dict[str, Any]:
 @routes.get("/timeseries")
 @requires(*READERS)
 @api(query=SeriesQuery, answers={200: Series}, etag=True)
-def timeseries(query: SeriesQuery) -> dict[str, Any]:
+def get_timeseries(query: SeriesQuery) -> dict[str, Any]:
     """Count by minute, hour, day, week or month; every bucket is there, empty ones too.
 
     A range of over 3,000 buckets (MAX_BUCKETS) is a 422.
@@ -76,7 +76,7 @@ def timeseries(query: SeriesQuery) -> dict[str, Any]:
 @routes.get("/live")
 @requires(*READERS)
 @api(answers={200: Live}, etag=True)
-def live_now() -> dict[str, Any]:
+def get_live() -> dict[str, Any]:
     """Show the last 30 minutes by minute, who is active, and the newest events to analysts."""
     now = datetime.now(UTC)
     with services().readers.snapshot(services().deadline()) as snapshot:
@@ -86,7 +86,7 @@ def live_now() -> dict[str, Any]:
 @routes.get("/events/by-type")
 @requires(*READERS)
 @api(query=ByTypeQuery, answers={200: ByType}, etag=True)
-def by_type(query: ByTypeQuery) -> dict[str, Any]:
+def count_by_type(query: ByTypeQuery) -> dict[str, Any]:
     """Count by event type; without a range, all that ever was, what retention dropped included.
 
     The most frequent types are listed (MAX_TYPES_LISTED, 50), all others are one `other`.

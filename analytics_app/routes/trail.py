@@ -20,7 +20,7 @@ routes = Blueprint("trail", __name__, url_prefix="/analytics")
 @routes.get("/audit")
 @requires("accounts:manage")
 @api(query=AuditQuery, answers={200: AuditPage})
-def list_entries(query: AuditQuery) -> dict[str, Any]:
+def list_audit_entries(query: AuditQuery) -> dict[str, Any]:
     """Read who made or deleted keys, exported or erased, newest first."""
     return query.page(audit.entries(db, query, **conditions(query)), shown)
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from chassis.pagination import PageQuery
-from chassis.schema import Id, Model, Timestamp
+from chassis.schema import SPARSE, Id, Model, Page, Timestamp
 
 ActorKind = Literal["user", "key", "service", "command"]
 
@@ -38,8 +38,13 @@ class AuditQuery(PageQuery):
     account_id: Id | None = None
 
 
-class AuditPage(Model):
-    """One page of entries, or of the fields of them that were asked for."""
+class SparseAuditEntry(AuditEntryOut):
+    """An entry, or the fields of it that were asked for."""
 
-    items: list[dict[str, Any]]
-    next_cursor: str | None
+    model_config = SPARSE
+
+
+class AuditPage(Page):
+    """Entries of the audit trail, the newest first."""
+
+    items: list[SparseAuditEntry]

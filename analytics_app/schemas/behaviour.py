@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from analytics_app.schemas.events import EventType
 from analytics_app.schemas.reports import END, RangeQuery
 from chassis.pagination import PageQuery, Paging
-from chassis.schema import SINGLE_LINE, Model, Name, Timestamp
+from chassis.schema import SINGLE_LINE, SPARSE, Model, Name, Page, Timestamp
 from chassis.visibility import OnlyFor
 
 Key = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -112,22 +112,19 @@ class DroppedIn(Paging, FunnelSteps):
     step: int = Field(ge=2, le=8)
 
 
-class SparseDroppedUser(Model):
+class SparseDroppedUser(DroppedUser):
     """Someone who stopped before the step, or the fields of them that were asked for."""
 
-    user_id: int | None = None
-    started_at: Timestamp | None = None
-    last_step_at: Timestamp | None = None
+    model_config = SPARSE
 
 
-class Dropped(Answer):
+class Dropped(Page, Answer):
     """Who stopped before a step, the latest first; visitors have no id: they are counted."""
 
     step: int
     users: int
     visitors: int
     items: list[SparseDroppedUser]
-    next_cursor: str | None
 
 
 class RetentionQuery(RangeQuery):
@@ -285,14 +282,16 @@ class Breakdown(Answer):
     total: BreakdownFigures
 
 
-Page = Literal["overview", "events", "funnels", "retention", "paths", "properties", "breakdown"]
+ReportPage = Literal[
+    "overview", "events", "funnels", "retention", "paths", "properties", "breakdown"
+]
 
 
 class SavedReportIn(Model):
     """A report page's parameters, as they stand in its address after the `?`."""
 
     name: Name
-    report: Page
+    report: ReportPage
     query: Annotated[str, StringConstraints(max_length=4000), SINGLE_LINE] = ""
 
 
@@ -307,15 +306,10 @@ class SavedReportOut(Model):
     created_at: Timestamp
 
 
-class SparseSavedReport(Model):
+class SparseSavedReport(SavedReportOut):
     """A saved report, or the fields of it that were asked for."""
 
-    id: int | None = None
-    name: str | None = None
-    report: str | None = None
-    query: str | None = None
-    created_by: int | None = None
-    created_at: Timestamp | None = None
+    model_config = SPARSE
 
 
 class SavedReportsQuery(PageQuery):
@@ -325,11 +319,10 @@ class SavedReportsQuery(PageQuery):
     item = SavedReportOut
 
 
-class SavedReports(Model):
+class SavedReports(Page):
     """Saved reports, the newest first."""
 
     items: list[SparseSavedReport]
-    next_cursor: str | None
 
 
 class AnnotationIn(Model):
@@ -351,14 +344,10 @@ class AnnotationOut(Model):
     created_at: Timestamp
 
 
-class SparseAnnotation(Model):
+class SparseAnnotation(AnnotationOut):
     """A note, or the fields of it that were asked for."""
 
-    id: int | None = None
-    day: str | None = None
-    text: str | None = None
-    created_by: int | None = None
-    created_at: Timestamp | None = None
+    model_config = SPARSE
 
 
 class AnnotationsQuery(PageQuery):
@@ -372,8 +361,7 @@ class AnnotationsQuery(PageQuery):
     end: str | None = Field(None, max_length=10, description="a date, exclusive")
 
 
-class Annotations(Model):
+class Annotations(Page):
     """Notes, the latest day first."""
 
     items: list[SparseAnnotation]
-    next_cursor: str | None

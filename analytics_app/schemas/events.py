@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, RootModel, StringConstraints, with_confi
 from typing_extensions import TypedDict
 
 from chassis.pagination import PageQuery
-from chassis.schema import FieldProblem, Model, Timestamp
+from chassis.schema import SPARSE, FieldProblem, Model, Page, Timestamp
 
 EventType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")]
 MAX_USER_ID = 2**62 - 1  # above it are the numbers of people who are no accounts
@@ -83,22 +83,16 @@ class BatchOut(Model):
     results: list[BatchResult]
 
 
-class SparseEvent(Model):
+class SparseEvent(EventOut):
     """One stored event, or the fields of it that were asked for."""
 
-    id: int | None = None
-    event_id: str | None = None
-    event_type: str | None = None
-    user_id: int | None = None
-    metadata: dict[str, Any] | None = None
-    created_at: Timestamp | None = None
+    model_config = SPARSE
 
 
-class EventPage(Model):
+class EventPage(Page):
     """One page of events, newest first; `as_of` stands in answers from a replica."""
 
     items: list[SparseEvent]
-    next_cursor: str | None
     as_of: Timestamp | None = None
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from chassis.pagination import PageQuery
-from chassis.schema import Model, Name, Timestamp
+from chassis.schema import SPARSE, Model, Name, Page, Timestamp
 
 Scope = Literal["events:write", "events:read", "reports:read"]
 
@@ -39,11 +39,16 @@ class NewKey(KeyOut):
     key: str
 
 
-class KeyPage(Model):
-    """One page of keys, or of the fields of them that were asked for."""
+class SparseKey(KeyOut):
+    """A key, or the fields of it that were asked for."""
 
-    items: list[dict[str, Any]]
-    next_cursor: str | None
+    model_config = SPARSE
+
+
+class KeyPage(Page):
+    """Keys, in the order they were made."""
+
+    items: list[SparseKey]
 
 
 class KeysQuery(PageQuery):

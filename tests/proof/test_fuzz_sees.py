@@ -10,7 +10,7 @@ from typing import ClassVar
 from flask import Flask, request
 from werkzeug.serving import make_server
 
-from chassis import assemble, openapi
+from chassis import api_docs, assemble
 from chassis.api import api
 from chassis.auth import Caller, requires
 from chassis.config import Settings
@@ -54,7 +54,7 @@ def serving(authenticate: Callable[[], Caller | None]) -> Iterator[str]:
         """Read a thing."""
         return Thing(number=number)
 
-    openapi.install(app, title="Planted", version="1", description="For a test.")
+    api_docs.install(app, title="Planted", version="1", description="For a test.")
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

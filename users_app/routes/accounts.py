@@ -58,9 +58,9 @@ def register(
 
 
 @routes.get("/users")
-@api(query=schemas.AccountQuery, answers={200: schemas.Page})
+@api(query=schemas.AccountQuery, answers={200: schemas.AccountPage})
 @requires(MANAGE)
-def accounts(query: schemas.AccountQuery) -> dict[str, Any]:
+def list_accounts(query: schemas.AccountQuery) -> dict[str, Any]:
     """List and search accounts, newest first."""
     where = query.model_dump(include={"q", "role", "is_active"})
     return query.page(find.accounts(query, ids=query.id, **where), plain(shown))
@@ -70,7 +70,7 @@ def accounts(query: schemas.AccountQuery) -> dict[str, Any]:
 @self_or_admin
 @api(answers={200: schemas.Account})
 @signed_in
-def account(user_id: int) -> schemas.Account:
+def get_account(user_id: int) -> schemas.Account:
     """Read an account: one's own, or as an admin any."""
     return shown(find.account(user_id))
 

@@ -16,9 +16,9 @@ routes = Blueprint("audit", __name__)
 
 
 @routes.get("/audit")
-@api(query=schemas.AuditQuery, answers={200: schemas.Page})
+@api(query=schemas.AuditQuery, answers={200: schemas.AuditPage})
 @requires("accounts:manage")
-def entries(query: schemas.AuditQuery) -> dict[str, Any]:
+def list_audit_entries(query: schemas.AuditQuery) -> dict[str, Any]:
     """Read who did what to which account, sign-ins too, newest first."""
     where = {"action": query.action, "actor_id": query.actor_id, "account_id": query.account_id}
     found = audit.entries(query, **where)

@@ -20,16 +20,16 @@ MANAGE = "accounts:manage"
 @routes.post("")
 @api(body=schemas.InviteRequest, body_optional=True, answers={201: schemas.NewInvite})
 @requires(MANAGE)
-def invite(body: schemas.InviteRequest) -> tuple[schemas.NewInvite, int]:
+def create_invite(body: schemas.InviteRequest) -> tuple[schemas.NewInvite, int]:
     """Invite somebody to register, once; the code is shown this once."""
     made, code = invites.invite(body.email, body.role, body.expires_in_days, origin())
     return schemas.NewInvite.of(made, code, invites.link(code)), 201
 
 
 @routes.get("")
-@api(query=schemas.InviteQuery, answers={200: schemas.Page})
+@api(query=schemas.InviteQuery, answers={200: schemas.InvitePage})
 @requires(MANAGE)
-def all_invites(query: schemas.InviteQuery) -> dict[str, Any]:
+def list_invites(query: schemas.InviteQuery) -> dict[str, Any]:
     """List invites, newest first; used and expired ones too."""
     return query.page(invites.invites(query), plain(schemas.InviteAnswer.model_validate))
 
@@ -37,7 +37,7 @@ def all_invites(query: schemas.InviteQuery) -> dict[str, Any]:
 @routes.delete("/<id:invite_id>")
 @api(answers={204: None})
 @requires(MANAGE)
-def withdraw(invite_id: int) -> ResponseReturnValue:
+def withdraw_invite(invite_id: int) -> ResponseReturnValue:
     """Withdraw an invite: its code is dead at once."""
     invites.withdraw(invite_id, origin())
     return "", 204

@@ -39,7 +39,7 @@ def my_session() -> int:
 @routes.get("")
 @api(answers={200: schemas.Account})
 @signed_in
-def me() -> schemas.Account:
+def get_me() -> schemas.Account:
     """Read one's own account."""
     return shown(find.account(my_id()))
 
@@ -74,7 +74,7 @@ def change_password(body: schemas.PasswordChange) -> ResponseReturnValue:
 
 
 @routes.get("/export")
-@api(answers={200: dict[str, Any]})
+@api(answers={200: schemas.AccountExport})
 @signed_in
 def export_me() -> Response:
     """Download all that is held about oneself, events included.
@@ -96,9 +96,9 @@ def export_me() -> Response:
 
 
 @routes.get("/sessions")
-@api(query=schemas.SessionQuery, answers={200: schemas.Page})
+@api(query=schemas.SessionQuery, answers={200: schemas.SessionPage})
 @signed_in
-def my_sessions(query: schemas.SessionQuery) -> dict[str, Any]:
+def list_my_sessions(query: schemas.SessionQuery) -> dict[str, Any]:
     """List where one is signed in, the latest sign-in first."""
     return query.page(sessions.page_of(my_id(), query), plain(shown_session))
 
@@ -106,7 +106,7 @@ def my_sessions(query: schemas.SessionQuery) -> dict[str, Any]:
 @routes.delete("/sessions/<id:session_id>")
 @api(answers={204: None})
 @signed_in
-def end_session(session_id: int) -> ResponseReturnValue:
+def end_my_session(session_id: int) -> ResponseReturnValue:
     """Sign one of one's own sessions out."""
     with transaction(db.session):
         if not sessions.end_session(my_id(), session_id):

@@ -17,7 +17,7 @@ SENTENCE = "If there is an account with this address, a mail with a link is on i
 @routes.post("")
 @api(body=schemas.ResetRequest, answers={202: schemas.ResetAnswer})
 @public
-def request_reset(body: schemas.ResetRequest) -> tuple[schemas.ResetAnswer, int]:
+def request_password_reset(body: schemas.ResetRequest) -> tuple[schemas.ResetAnswer, int]:
     """Ask for a mail with a link to set a new password.
 
     The answer, and the work behind it, is the same whether or not the account exists.
@@ -32,7 +32,7 @@ def request_reset(body: schemas.ResetRequest) -> tuple[schemas.ResetAnswer, int]
     answers={204: None},
 )
 @public
-def confirm_reset(body: schemas.ResetConfirmation) -> ResponseReturnValue:
+def confirm_password_reset(body: schemas.ResetConfirmation) -> ResponseReturnValue:
     """Set a new password with the code of the mail; all sessions end."""
     resets.confirm(body.token, body.new_password, origin())
     return "", 204

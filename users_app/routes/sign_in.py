@@ -62,7 +62,7 @@ def logout(body: schemas.SignOut) -> ResponseReturnValue:
     any_query=True,
 )
 @public
-def token(form: schemas.TokenForm) -> Response:
+def issue_tokens(form: schemas.TokenForm) -> Response:
     """Get tokens by password or by refresh token (RFC 6749).
 
     Errors have the form of RFC 6749 too: `error` and `error_description`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from datetime import UTC, datetime
-from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
@@ -18,9 +17,9 @@ routes = Blueprint("keys", __name__)
 
 
 @routes.get("/.well-known/jwks.json")
-@api(answers={200: dict[str, Any]}, any_query=True)
+@api(answers={200: schemas.PublicKeys}, any_query=True)
 @public
-def jwks() -> Response:
+def get_jwks() -> Response:
     """Read the public keys that access tokens are checked with, by `kid`."""
     answer = jsonify(parts().keys.jwks())
     answer.headers["Cache-Control"] = "public, max-age=60"
@@ -30,7 +29,7 @@ def jwks() -> Response:
 @routes.get("/.well-known/revoked")
 @api(answers={200: schemas.RevokedSessions}, etag=True, any_query=True)
 @public
-def revoked() -> Response:
+def list_revoked_sessions() -> Response:
     """Read which sessions' access tokens no longer hold.
 
     For services that verify tokens by the public keys: ask every second or so. A session is

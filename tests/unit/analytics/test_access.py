@@ -25,6 +25,7 @@ TABLE = {
     "GET /openapi.json": EVERYBODY,
     "GET /docs": EVERYBODY,
     "GET /docs.css": EVERYBODY,
+    "GET /docs.js": EVERYBODY,
     "POST /analytics/events": "vpaeAsw",
     "POST /analytics/events/batch": "vpaeAsw",
     "GET /analytics/events": EVENTS,

@@ -162,6 +162,9 @@ def test_a_form_of_unsaid_length_is_not_cut_off_but_refused(
 
 
 def test_the_document_says_that_bodies_may_be_compressed(client: FlaskClient) -> None:
-    made = client.get("/openapi.json").get_json()["paths"]["/things"]["post"]
+    document = client.get("/openapi.json").get_json()
+    made = document["paths"]["/things"]["post"]
     assert "gzip" in made["requestBody"]["description"]
-    assert "Accept-Encoding" in made["responses"]["415"]["headers"]
+    assert made["responses"]["415"] == {"$ref": "#/components/responses/UnsupportedMediaType"}
+    refusal = document["components"]["responses"]["UnsupportedMediaType"]
+    assert "Accept-Encoding" in refusal["headers"]

@@ -17,7 +17,7 @@ from openapi_spec_validator import validate
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from chassis import assemble, limits, openapi
+from chassis import api_docs, assemble, limits
 from chassis.api import api
 from chassis.auth import Caller, caller, public, requires, signed_in
 from chassis.client_address import forwarded_headers
@@ -105,7 +105,7 @@ def make_client(
         client_address_secret=address_secret,
     )
     register(app)
-    openapi.install(app, title="Example", version="1", description="For tests.")
+    api_docs.install(app, title="Example", version="1", description="For tests.")
     return app.test_client()
 
 
@@ -749,9 +749,9 @@ def test_the_document_is_written_once_however_often_strangers_ask(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    document = openapi.document
+    document = api_docs.document
     monkeypatch.setattr(
-        openapi, "document", lambda *given: (made.append("once"), document(*given))[1]
+        api_docs, "document", lambda *given: (made.append("once"), document(*given))[1]
     )
     first, page = (client.get(path).data for path in ("/openapi.json", "/docs"))
     prefixed = {"X-Forwarded-Prefix": "/elsewhere", "Host": "elsewhere"}
@@ -761,10 +761,13 @@ def test_the_document_is_written_once_however_often_strangers_ask(
 
 
 def test_the_openapi_document_knows_unions_and_a_routes_own_errors(client: FlaskClient) -> None:
-    responses = client.get("/openapi.json").get_json()["paths"]["/forms"]["post"]["responses"]
+    document = client.get("/openapi.json").get_json()
+    responses = document["paths"]["/forms"]["post"]["responses"]
     assert len(responses["200"]["content"]["application/json"]["schema"]["anyOf"]) == 2
     assert list(responses["400"]["content"]) == ["application/json"]
-    assert list(responses["414"]["content"]) == ["application/problem+json"]
+    assert responses["414"] == {"$ref": "#/components/responses/UriTooLong"}
+    shared = document["components"]["responses"]["UriTooLong"]
+    assert list(shared["content"]) == ["application/problem+json"]
     assert "422" not in responses
 
 

@@ -27,6 +27,7 @@ TABLE = {
     "GET /openapi.json": PUBLIC,
     "GET /docs": PUBLIC,
     "GET /docs.css": PUBLIC,
+    "GET /docs.js": PUBLIC,
     "GET /.well-known/jwks.json": PUBLIC,
     "GET /.well-known/revoked": PUBLIC,
     "POST /users": PUBLIC,

@@ -124,4 +124,4 @@ def test_a_key_that_can_be_guessed_or_is_none_is_refused_by_name(admin: Person, 
 def test_the_document_tells_of_the_key(admin: Person) -> None:
     document = admin.client.get("/openapi.json").get_json()
     named = [each["name"] for each in document["paths"]["/users"]["post"]["parameters"]]
-    assert named == ["Idempotency-Key"]
+    assert "Idempotency-Key" in named
