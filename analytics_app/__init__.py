@@ -19,7 +19,7 @@ from analytics_app.fast_lane import FastLane
 from analytics_app.ingest import Ingest
 from analytics_app.intake import Intake
 from analytics_app.keys import KeyRing, Uses
-from analytics_app.metrics import Results, TableHealth
+from analytics_app.metrics import ReplicaHealth, Results, TableHealth
 from analytics_app.models import Bookkeeping, db
 from analytics_app.outage import Outage
 from analytics_app.readers import Readers
@@ -82,7 +82,7 @@ def create_app(
         confirm=standing.confirm,
         checks={"database": lambda: database.check_writes(engines.for_erasures(db), Bookkeeping)},
         degraded_checks={"revocations": standing.check, **replica_check(settings)},
-        collectors=[TableHealth(app)],
+        collectors=[TableHealth(app), *replica_health(app, settings)],
         client_address_secret=proof.get_secret_value() if proof else None,
     )
     database.install(app)
@@ -106,6 +106,10 @@ def replica_check(settings: AnalyticsSettings) -> dict[str, Callable[[], None]]:
     if settings.analytics_replica_url is None:
         return {}
     return {"replica": lambda: database.check(db.engines[REPLICA])}
+
+
+def replica_health(app: Flask, settings: AnalyticsSettings) -> list[ReplicaHealth]:
+    return [] if settings.analytics_replica_url is None else [ReplicaHealth(app)]
 
 
 def services_of(app: Flask, settings: AnalyticsSettings) -> Services:

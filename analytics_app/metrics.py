@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from analytics_app import dialects
+from analytics_app.engines import REPLICA
 from analytics_app.erased import IS_OPEN
 from analytics_app.models import Bookkeeping, Count, DayCount, Erasure, db
 from chassis.telemetry import metrics_registry
@@ -93,6 +94,25 @@ class TableHealth(Collector):
             "unfolded_slots": ("Rows of counts that maintenance has not folded yet.", sum(spread)),
             "oldest_erasure_seconds": ("Age of the oldest erasure that is not done yet.", age),
         }
+
+
+class ReplicaHealth(Collector):
+    """Asks the replica, when scraped, whether it follows: reports pass over one that is gone."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yields the gauge; 0 for a replica that doesn't answer, too."""
+        text = "Whether the replica answers and receives what its primary writes."
+        yield GaugeMetricFamily("analytics_replica_follows", text, value=self.follows())
+
+    def follows(self) -> bool:
+        try:
+            with self.app.app_context(), db.engines[REPLICA].connect() as connection:
+                return bool(dialects.of(connection.engine).follows(connection))
+        except SQLAlchemyError:
+            return False
 
 
 def oldest_erasure(connection: Connection) -> float:

@@ -294,6 +294,15 @@ def as_of(connection: Connection) -> datetime:
     return moment
 
 
+# Whoever may not see more of the receiver sees that there is one.
+FOLLOWS = "SELECT NOT pg_is_in_recovery() OR EXISTS (SELECT FROM pg_stat_wal_receiver)"
+
+
+def follows(connection: Connection) -> bool:
+    """Whether a replica receives what its primary writes."""
+    return bool(connection.scalar(text(FOLLOWS)))
+
+
 def minute(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
     """Returns SQL for the start of the moment's minute, as seconds since 1970."""
     seconds = func.floor(func.date_part("epoch", moment) / 60) * 60

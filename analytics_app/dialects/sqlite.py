@@ -210,6 +210,11 @@ def as_of(_connection: Connection) -> datetime:
     return datetime.now(UTC)
 
 
+def follows(_connection: Connection) -> bool:
+    """Whether a replica receives what its primary writes: an embedded database has none."""
+    return True
+
+
 def minute(moment: ColumnElement[datetime]) -> ColumnElement[Any]:
     """Returns SQL for the start of the moment's minute, as seconds since 1970."""
     return whole_seconds(moment) // 60 * 60

@@ -50,6 +50,7 @@ VOLUME = 'kubelet_volume_stats_%s_bytes{persistentvolumeclaim="data-user-db-0"}'
 MEMORY = 'node_memory_Mem%s_bytes{instance="n"}'
 LOADED = 'alertmanager_config_last_reload_successful{job="alertmanager"}'
 PROBE = 'probe_success{instance="https://a.example/health"}'
+FOLLOWS = 'analytics_replica_follows{instance="a"}'
 EXPIRY = 'probe_ssl_earliest_cert_expiry{instance="https://a.example/health"}'
 EVENTS = 'analytics_events_total{job="analytics",result="%s"}'
 MAILS = 'mail_attempts_total{job="users",outcome="%s"}'
@@ -168,6 +169,7 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         steady('footfall_database_connections{database="users"}', 40)
         | steady('footfall_database_connections_max{database="users"}', 200),
     ),
+    "ReplicaDoesNotFollow": (10, steady(FOLLOWS, 0), steady(FOLLOWS, 1)),
     "ReplicaLags": (
         20,
         steady('footfall_replica_lag_seconds{database="analytics"}', 120),

@@ -54,6 +54,8 @@ class Replica:
 def primary() -> Iterator[PostgresServer]:
     with PostgresServer({"wal_level": "replica"}) as server:
         server.execute("CREATE ROLE replicator LOGIN REPLICATION")
+        # As the app's role, it sees of a WAL receiver that there is one.
+        server.execute("CREATE ROLE reader LOGIN IN ROLE pg_read_all_data")
         for name in ("users", "analytics"):
             server.execute(f"CREATE DATABASE {name}")
         yield server
@@ -62,7 +64,7 @@ def primary() -> Iterator[PostgresServer]:
 def test_reports_come_from_the_replica_and_say_of_when(primary: PostgresServer) -> None:
     replica = Replica(primary)
     try:
-        address = f"postgresql://postgres@127.0.0.1:{replica.port}/analytics"
+        address = f"postgresql://reader@127.0.0.1:{replica.port}/analytics"
         stack = Stack(
             users_database_url=primary.url("users"),
             analytics_database_url=primary.url("analytics"),
@@ -80,11 +82,25 @@ def test_reports_come_from_the_replica_and_say_of_when(primary: PostgresServer) 
             assert "as_of" in summary(stack, headers)
             health = requests.get(f"{stack.analytics_url}/health", timeout=10).json()
             assert health["checks"]["replica"] == "ok"
+            assert follows(stack)
+            primary.execute("ALTER ROLE replicator NOLOGIN")
+            primary.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
+            wait_until("the figure of a replica that is cut off", lambda: not follows(stack))
+            primary.execute("ALTER ROLE replicator LOGIN")
+            wait_until("that of one that follows again", lambda: follows(stack))
             end(replica.process)
+            assert not follows(stack)
             down = requests.get(f"{stack.analytics_url}/health", timeout=10)
             assert (down.status_code, down.json()["status"]) == (200, "degraded")
     finally:
         end(replica.process)
+
+
+def follows(stack: Stack) -> bool:
+    """Whether the service's metrics say that its replica follows."""
+    lines = requests.get(f"{stack.analytics_url}/metrics", timeout=10).text.splitlines()
+    [figure] = [each for each in lines if each.startswith("analytics_replica_follows ")]
+    return float(figure.split()[1]) == 1
 
 
 def summary(stack: Stack, headers: dict[str, str]) -> dict[str, object]:

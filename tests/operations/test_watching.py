@@ -133,6 +133,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         started = Stack(
             users_database_url=kept.server.url("trial"),
             analytics_database_url=kept.server.url("analytics"),
+            settings={"ANALYTICS_REPLICA_URL": kept.server.url("analytics")},
             workers=2,
         )
         stack = until_the_end.enter_context(started)
