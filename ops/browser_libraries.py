@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import tarfile
@@ -21,13 +22,14 @@ from ops.fetch import Unavailable, npm_archive
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """One file of one package, and the name it is kept by."""
+    """One file of one package, the name it is kept by, and its license by SPDX."""
 
     filename: str
     package: str
     version: str
     member: str
     sha256: str
+    licence: str
 
 
 HTMX = Library(
@@ -36,6 +38,7 @@ HTMX = Library(
     "2.0.11",
     "package/dist/htmx.min.js",
     "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717",
+    "0BSD",
 )
 # The basic bundle: the full one weighs 1.5 MB and breaks the dashboard's content policy.
 PLOTLY = Library(
@@ -44,6 +47,7 @@ PLOTLY = Library(
     "4.1.1",
     "package/plotly-basic.min.js",
     "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba",
+    "MIT",
 )
 AXE = Library(
     "axe.min.js",
@@ -51,6 +55,7 @@ AXE = Library(
     "4.14.1",
     "package/axe.min.js",
     "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
+    "MPL-2.0",
 )
 
 
@@ -79,9 +84,13 @@ def fetch(library: Library, into: Path) -> None:
         return
     package = f"{library.package}@{library.version}"
     with tempfile.TemporaryDirectory() as folder:
-        content = member_of(npm_archive(package, Path(folder)), library.member)
+        archive = npm_archive(package, Path(folder))
+        content = member_of(archive, library.member)
+        about = json.loads(member_of(archive, "package/package.json"))
     if digest(content) != library.sha256:
         raise Unavailable(f"{package} is not the file that is pinned")
+    if about.get("license") != library.licence:
+        raise Unavailable(f"{package} comes under another license than {library.licence}")
     keep(content, target)
 
 

@@ -1,16 +1,17 @@
 # Attacked, broken and loaded: the long editions. The short ones run in `make test`.
-.PHONY: bandit audit sbom fuzz mutants chaos load exact test-bare
+.PHONY: bandit audit sbom licences fuzz mutants chaos load exact test-bare
 
 bandit: .venv/dev
 	@$(BIN)/bandit -q -ll -r chassis users_app analytics_app dashboard_app ops gunicorn.conf.py 2>/dev/null
 
-audit: .venv/dev ## known vulnerabilities of what is locked; says so where it can't ask
+audit: .venv/dev ## known vulnerabilities of what images install; says so where it can't ask
 	@$(BIN)/python -m ops.audit
 
-sbom: .venv/dev ## what Footfall is made of, as CycloneDX, under var/sbom.cdx.json
-	@mkdir -p var
-	@$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --of JSON -o var/sbom.cdx.json
-	@echo "var/sbom.cdx.json"
+sbom: .venv/dev ## what each image is made of, as CycloneDX, under var/sbom/
+	@$(BIN)/python -m ops.sbom
+
+licences: .venv/dev ## the license of all that the images hold; fails for one that is not accepted
+	@$(BIN)/python -m ops.licences
 
 fuzz: .venv/dev ## Schemathesis over both documents as each role, on PostgreSQL; EXAMPLES=n, ROLES=a,b
 	@$(BIN)/python -m tests.proof.fuzz $(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(ROLES),--roles $(ROLES))
