@@ -16,10 +16,10 @@ complaints = []
 
 
 def setting(name, usual):
-    """Returns a variable, or the text of the file that NAME_FILE names."""
+    """Returns a variable, or the text of the file that NAME_FILE names; empty, the usual value."""
     if path := os.environ.get(f"{name}_FILE"):
         try:
-            return Path(path).read_text().strip()
+            return Path(path).read_text().strip() or usual
         except (OSError, UnicodeDecodeError) as error:
             complaints.append(f"{name}_FILE can't be read: {error}")
     return os.environ.get(name) or usual

@@ -123,10 +123,13 @@ def load(cls: type[S], environ: Mapping[str, str] = os.environ) -> S:
 
 
 def read(name: str, environ: Mapping[str, str]) -> str | None:
-    """Returns the variable, or the stripped text of the file that `NAME_FILE` names."""
+    """Returns the variable, or the stripped text of the file that `NAME_FILE` names.
+
+    Empty, either is None: as if it weren't given.
+    """
     if path := environ.get(f"{name}_FILE"):
         try:
-            return Path(path).read_text(encoding="utf-8").strip()
+            return Path(path).read_text(encoding="utf-8").strip() or None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{name}_FILE can't be read: {error}") from None
     return environ.get(name) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,22 +17,42 @@ import yaml
 
 from tests.operations.programs import output, program
 from tests.stack import ROOT
+from tests.test_architecture import documented_settings
 
-SECRET = r"PASSWORD|SECRET|KEY|WEBHOOK|SLACK|DATABASE_URL|REDIS_URL|REPLICA_URL"
+SECRET = r"(?:^|_)(?:PASSWORD|SECRET|KEY|WEBHOOK|SLACK|DATABASE_URL|REDIS_URL|REPLICA_URL)(?:_|$)"
 COMPOSE = Path(sys.executable).parent / "docker-compose"
 PROFILES = ("", "tracing", "replica", "backup")
 ONE_SHOT = {"migrate-users", "migrate-analytics", "textfile-owner"}
 APP_PORTS = {"8000", "8001", "8002"}
+OUTER_PORTS = {"DASHBOARD_PORT": 8000, "USERS_PORT": 8001, "ANALYTICS_PORT": 8002}
 LISTED = {"user-db", "analytics-db", "users", "relay", "analytics", "maintenance", "dashboard"} | {
     "redis", "gateway", "prometheus", "alertmanager", "grafana", "node-exporter",
     "blackbox-exporter",
 }  # fmt: skip
 
 
+# What .env says that compose.yaml doesn't take, and why.
+ITS_OWN_SECRETS = {
+    "USERS_DATABASE_URL", "ANALYTICS_DATABASE_URL", "ANALYTICS_REPLICA_URL", "REDIS_URL",
+    "SECRET_KEY", "CLIENT_ADDRESS_SECRET", "JWT_PRIVATE_KEY", "SMTP_PASSWORD",
+}  # fmt: skip  # files that ops/make-secrets.sh makes
+ITS_OWN_ADDRESSES = {
+    "USERS_URL", "ANALYTICS_URL",  # the services' names inside the composition, by http://
+    "REQUESTS_CA_BUNDLE",  # so nothing there is signed
+    "BIND_HOST", "PORT",  # inside a container; PUBLISH_ADDRESS and the three ports are outside
+}  # fmt: skip
+ITS_OWN_DIRECTORIES = {
+    "MAIL_DIR", "SESSION_DIR", "BROWSER_DIR", "ASSETS_DIR", "LIVENESS_DIR",  # the images'
+    "PROMETHEUS_MULTIPROC_DIR",  # each app's own
+}  # fmt: skip
+NOT_TAKEN = ITS_OWN_SECRETS | ITS_OWN_ADDRESSES | ITS_OWN_DIRECTORIES
+
+
 @cache
-def resolved(*profiles: str) -> dict[str, Any]:
+def resolved(*profiles: str, env_file: Path = Path(os.devnull)) -> dict[str, Any]:
     """Returns the file as Compose itself understands it."""
     words = [word for name in profiles if name for word in ("--profile", name)]
+    words += ["--env-file", str(env_file)]
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     done = subprocess.run(
         [COMPOSE, *words, "config", "--format", "json"],
@@ -149,22 +170,105 @@ def test_databases_are_reached_only_from_their_own_network() -> None:
         assert not members & {"gateway", "dashboard", "prometheus", "grafana"}
 
 
-def test_every_variable_is_one_that_the_app_reads() -> None:
+def read_by() -> dict[str, set[str]]:
+    """Returns what each service reads from its environment, by the source of each."""
     from analytics_app.config import AnalyticsSettings
     from dashboard_app.config import DashboardSettings
     from users_app.config import UsersSettings
 
-    elsewhere = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
-    elsewhere |= {"WEB_WORKERS", "WEB_THREADS", "WEB_MAX_REQUESTS"}
-    for cls, names in (
-        (UsersSettings, ("users", "relay", "migrate-users")),
-        (AnalyticsSettings, ("analytics", "maintenance", "migrate-analytics")),
-        (DashboardSettings, ("dashboard",)),
+    gunicorn = names_in("gunicorn.conf.py", r'(?:environ\.get|setting|number)\("([A-Z_]+)"')
+    chassis = names_in("chassis/client.py", r'environ\.get\("([A-Z_]+)"')
+    read = {}
+    for cls, server, worker in (
+        (UsersSettings, "users", "relay"),
+        (AnalyticsSettings, "analytics", "maintenance"),
+        (DashboardSettings, "dashboard", None),
     ):
-        known = {field.upper() for field in cls.model_fields} | elsewhere
-        for name in names:
-            given = {each.removesuffix("_FILE") for each in services()[name]["environment"]}
-            assert given <= known, name
+        own = {field.upper() for field in cls.model_fields} | chassis
+        read[server] = own | gunicorn
+        if worker:
+            read[worker] = own
+    for name in ("alertmanager", "prometheus"):
+        read[name] = names_in(f"ops/{name}/start.sh", r"\$\{?([A-Z][A-Z_]+)")
+    return read
+
+
+def names_in(source: str, pattern: str) -> set[str]:
+    found = set(re.findall(pattern, (ROOT / source).read_text()))
+    assert found, source
+    return found
+
+
+def given_to(service: dict[str, Any]) -> dict[str, str]:
+    """Returns the variables that a container gets, as they are there: `$` stands for itself."""
+    environment = service.get("environment") or {}
+    return {
+        name: value.replace("$$", "$") for name, value in environment.items() if value is not None
+    }
+
+
+@pytest.fixture(scope="module")
+def sentinels() -> dict[str, str]:
+    """Returns a value for each setting that only quoting keeps whole."""
+    return {
+        name: str(9000 + n) if name in OUTER_PORTS else f'{name} $HOME ${{X}} $$ "a" \\n #{n}'
+        for n, name in enumerate(sorted(documented_settings()))
+    }
+
+
+@pytest.fixture(scope="module")
+def with_sentinels(sentinels: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Returns what Compose makes of a .env that gives each setting a value of its own."""
+    path = tmp_path_factory.mktemp("settings") / ".env"
+    path.write_text("".join(f"{name}='{value}'\n" for name, value in sentinels.items()))
+    return resolved(*PROFILES, env_file=path)["services"]
+
+
+@pytest.mark.parametrize("name", sorted(documented_settings() - NOT_TAKEN - set(OUTER_PORTS)))
+def test_a_setting_reaches_each_service_that_reads_it_as_it_was_written(
+    name: str, sentinels: dict[str, str], with_sentinels: dict[str, Any]
+) -> None:
+    readers = {service for service, read in read_by().items() if name in read}
+    holders = {
+        service for service, each in with_sentinels.items()
+        if given_to(each).get(name) == sentinels[name]
+    }  # fmt: skip
+    assert readers
+    assert holders == readers
+
+
+def test_the_ports_are_where_the_gateway_is_published(
+    sentinels: dict[str, str], with_sentinels: dict[str, Any]
+) -> None:
+    published = {each["target"]: each["published"] for each in with_sentinels["gateway"]["ports"]}
+    assert published == {port: sentinels[name] for name, port in OUTER_PORTS.items()}
+    given = resolved(*PROFILES)["services"]
+    assert given_to(given["dashboard"])["PUBLIC_URL"] == "http://127.0.0.1:8000"
+
+
+def test_nothing_that_the_composition_decides_comes_from_outside(
+    sentinels: dict[str, str], with_sentinels: dict[str, Any]
+) -> None:
+    rendered = json.dumps(with_sentinels)
+    leaked = {name for name in NOT_TAKEN if re.search(rf"(?<![A-Z_]){name} \$", rendered)}
+    assert leaked == set()
+    assert documented_settings() >= NOT_TAKEN
+
+
+def test_a_setting_that_nobody_gave_has_its_usual_value_in_the_app() -> None:
+    """Alone those differ that the gateway, the ports or a server that runs for months decide."""
+    usual = {"TRUSTED_PROXIES", "PUBLIC_URL", "ANALYTICS_PUBLIC_URL", "WEB_MAX_REQUESTS"}
+    for name in read_by():
+        given = set(given_to(resolved(*PROFILES)["services"][name]))
+        assert given & (documented_settings() - NOT_TAKEN) <= usual
+
+
+def test_every_variable_is_one_that_the_app_reads() -> None:
+    read = read_by()
+    read["migrate-users"], read["migrate-analytics"] = read["relay"], read["maintenance"]
+    for name, known in read.items():
+        given = {each.removesuffix("_FILE") for each in services()[name]["environment"]}
+        assert given <= known | {"OTEL_EXPORTER_OTLP_ENDPOINT"}, name
 
 
 def test_the_secrets_script_makes_every_file_that_is_mounted_and_keeps_it(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,6 +11,7 @@ import pytest
 
 from chassis.config import ConfigurationError, Secret, ServiceUrl, Settings, Zone, load
 from chassis.database import DatabaseUrl
+from tests.stack import ROOT
 
 STRONG = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
@@ -55,6 +58,32 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     path.write_text(STRONG + "\n")
     settings = load(ExampleSettings, environment(SECRET_KEY="", SECRET_KEY_FILE=str(path)))
     assert settings.secret_key.get_secret_value() == STRONG
+
+
+@pytest.mark.parametrize("text", ["", "\n"])
+def test_an_empty_variable_or_file_leaves_the_usual_value(tmp_path: Path, text: str) -> None:
+    """compose.yaml mounts files that may be empty: they hold what others give."""
+    path = tmp_path / "empty"
+    path.write_text(text)
+    given = {f"{name}_FILE": str(path) for name in ("REDIS_URL", "USERS_URL", "SMTP_PORT")}
+    usual = load(ExampleSettings, environment())
+    assert load(ExampleSettings, environment(**given)) == usual
+    assert load(ExampleSettings, {**environment(), "LOG_LEVEL": "", "USERS_URL_FILE": ""}) == usual
+    with pytest.raises(ConfigurationError, match=r"^SECRET_KEY is required$"):
+        load(ExampleSettings, environment(SECRET_KEY="", SECRET_KEY_FILE=str(path)))
+
+
+def test_gunicorn_takes_an_empty_variable_or_file_as_not_given(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    program = "import runpy; read = runpy.run_path('gunicorn.conf.py'); "
+    program += "print(*(read[name] for name in ('bind', 'workers', 'threads', 'max_requests')))"
+    given = {"WEB_WORKERS_FILE": str(tmp_path / "empty"), "PORT_FILE": "", "WEB_THREADS": ""}
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, env={**given, "BIND_HOST": "", "TMPDIR": str(tmp_path)},
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert said.split() == ["127.0.0.1:8000", "2", "8", "0"]
 
 
 def test_a_missing_file_is_named() -> None:
