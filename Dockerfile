@@ -48,7 +48,9 @@ RUN pip uninstall --quiet --yes pip setuptools \
 
 FROM ${PYTHON_IMAGE}
 ARG APP
+ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="footfall-${APP}" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT"
 RUN groupadd --gid 10001 footfall \
  && useradd --uid 10001 --gid footfall --no-create-home --home-dir /tmp --shell /usr/sbin/nologin footfall \

@@ -1,8 +1,11 @@
 # Operations: what runs Footfall elsewhere than here. Included by the Makefile.
-.PHONY: backup containers drill restores proxy-test capacity operations-tools dashboards
+.PHONY: release backup containers drill restores proxy-test capacity operations-tools dashboards
 
 backup: .venv/run ## back up the embedded default under var/ while it runs
 	@$(BIN)/python ops/backup/sqlite.py
+
+release: .venv/dev ## VERSION=1.2.3: write it wherever it stands and date the changelog; without, check that all agree
+	@$(BIN)/python -m ops.release $(VERSION)
 
 operations-tools: .venv/dev
 	@$(BIN)/python -m ops.tools

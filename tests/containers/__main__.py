@@ -23,6 +23,7 @@ from typing import Any
 
 import requests
 
+from chassis.version import VERSION
 from tests.containers.engine import Engine, Unavailable, say, stand_in
 from tests.servers import free_port, wait_until
 from tests.stack import ROOT
@@ -115,7 +116,7 @@ def build_images(engine: Engine) -> None:
         arguments = [
             each for name, value in words.items() for each in ("--build-arg", f"{name}={value}")
         ]
-        engine.build(ROOT / "Dockerfile", ROOT, f"footfall-{app}:latest", *arguments)
+        engine.build(ROOT / "Dockerfile", ROOT, f"footfall-{app}:{VERSION}", *arguments)
 
 
 def try_out(topology: Topology) -> None:

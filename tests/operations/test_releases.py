@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import shutil
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -13,10 +16,22 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from chassis.version import VERSION
 from ops import audit, inventory, licences
 from ops.image_requirements import requirements
 from ops.inventory import IMAGES, READ, image_environment, image_packages
+from ops.release import (
+    CHANGELOG,
+    SOURCE,
+    Refused,
+    disagreements,
+    files,
+    release,
+    released,
+    version_of,
+)
 from ops.sbom import bill
+from tests.operations.programs import output
 from tests.stack import ROOT
 
 VULNERABLE = {"name": "x", "version": "1", "vulns": [{"id": "A-1", "fix_versions": ["2"]}]}
@@ -169,3 +184,81 @@ def test_an_audit_that_can_ask_nobody_is_skipped_and_says_so(
     assert len(skipped) == 2
     monkeypatch.setattr("sys.argv", ["audit", "--must"])
     assert audit.main() == 1
+
+
+PLACED = [SOURCE, CHANGELOG, *sorted({str(path.relative_to(ROOT)) for path, _ in files(ROOT)})]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Returns a copy of the files in which the version stands."""
+    for name in PLACED:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    text = (tmp_path / CHANGELOG).read_text()
+    if released(text):  # between two releases there is something unreleased
+        (tmp_path / CHANGELOG).write_text(f"# Changelog\n\n## 9.0.0 (unreleased)\n\n{text}")
+    return tmp_path
+
+
+def contents(tree: Path) -> dict[str, str]:
+    return {name: (tree / name).read_text() for name in PLACED}
+
+
+def test_every_place_says_the_version_that_the_apps_read() -> None:
+    assert disagreements(ROOT) == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    read = project["tool"]["setuptools"]["dynamic"]["version"]["attr"]
+    module, _, name = read.rpartition(".")
+    assert getattr(importlib.import_module(module), name) == VERSION == version_of(ROOT)
+
+
+def test_no_other_file_holds_the_version() -> None:
+    listed = output("git", "ls-files", "-z").split("\0")
+    own = re.compile(rf"(?<![\d.]){re.escape(VERSION)}(?![\d.])")
+    apart = re.compile(r"(requirements|tests/|docs/|.*\.md$)")
+    others = {
+        name
+        for name in filter(None, listed)
+        if not apart.match(name) and own.search((ROOT / name).read_text(errors="replace"))
+    }
+    assert others <= set(PLACED)
+
+
+def test_a_release_is_written_everywhere_and_dated(tree: Path) -> None:
+    release(tree, "9.8.7", "2026-12-24")
+    assert disagreements(tree) == []
+    for name, text in contents(tree).items():
+        assert "9.8.7" in text, name
+        if name != CHANGELOG:
+            assert VERSION not in text, name
+    assert "## 9.8.7 (2026-12-24)\n" in contents(tree)[CHANGELOG]
+    with pytest.raises(Refused, match="nothing unreleased on top"):
+        release(tree, "9.8.8", "2026-12-25")
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_a_place_that_says_otherwise_is_named(tree: Path, name: str) -> None:
+    text = (tree / name).read_text()
+    older = {CHANGELOG: "## 0.0.9 (2026-01-01)\n"}.get(name, text.replace(VERSION, "0.0.9", 1))
+    (tree / name).write_text(older)
+    found = disagreements(tree)
+    assert found
+    assert all("0.0.9" in each for each in found)
+    assert name == SOURCE or all(each.startswith(name) for each in found)
+    before = contents(tree)
+    with pytest.raises(Refused, match="must agree first"):
+        release(tree, "9.8.7", "2026-12-24")
+    assert contents(tree) == before
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["", "1", "v1.2.3", "1.2", "1.2.3\n", "1.2.3 ", "01.2.3", "1.2.3/../x", "0.0.1", "١.2.3"],
+)
+def test_a_bad_version_is_refused_and_nothing_changes(tree: Path, version: str) -> None:
+    before = contents(tree)
+    with pytest.raises(Refused, match=r"no version such as|not newer"):
+        release(tree, version, "2026-12-24")
+    assert contents(tree) == before
