@@ -3,7 +3,9 @@
 #
 #   ROUTES        "PORT=APP:PORT …": which app is behind each port
 #   PLAIN_ROUTES  the same for ports that always speak plain HTTP, for calls inside a cluster
-#   TLS_DIR       holds tls.crt and tls.key: then the ports of ROUTES speak TLS, else plain HTTP
+#   TLS_DIR       holds tls.crt and tls.key: then the ports of ROUTES speak TLS, else plain HTTP.
+#                 Renewed ones are served without a restart
+#   TLS_CHECK_SECONDS   how often it is seen whether they were renewed (10)
 #   RUN_DIR       where nginx may write (/tmp/nginx)
 #   ALIVE_PORT       answers /alive for health checks (8099)
 #   LISTEN_ADDRESS   empty: every address
@@ -47,4 +49,33 @@ route() { # ROUTE SUFFIX: one port and the app behind it
     echo "}"
 } > "$run/routes.conf"
 
-exec nginx -e stderr -p "$run/" -c "$run/nginx.conf" -g 'daemon off;'
+start() { # WORD…: nginx with the configuration written above
+    exec nginx -e stderr -p "$run/" -c "$run/nginx.conf" -g 'daemon off;' "$@"
+}
+say() { # LEVEL MESSAGE ERROR: one line of the log
+    error=$(printf %s "$3" | tr '[:cntrl:]' ' ' | sed 's/[\\"]/\\&/g')
+    printf '{"timestamp":"%s","level":"%s","service":"gateway","request_id":null,"user_id":null,"message":"%s","error":"%s"}\n' \
+        "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" "$2" "$error"
+}
+fingerprint() { cat "$tls/tls.crt" "$tls/tls.key" 2> /dev/null | sha256sum; }
+# By what is in them: a Secret's volume changes by a link above, and a mount tells of nothing.
+# nginx goes on with what it has read until a reload succeeds, so half a pair costs nothing.
+watch_certificate() { # FINGERPRINT of what nginx starts with; ends after nginx, which is $$ then
+    known=$1
+    while sleep "${TLS_CHECK_SECONDS:-10}" && kill -0 $$ 2> /dev/null; do
+        found=$(fingerprint)
+        # Without its process id in there it can't take a signal yet.
+        if [ "$found" = "$known" ] || [ ! -s "$run/nginx.pid" ]; then continue; fi
+        known=$found
+        if refusal=$(start -t -q 2>&1); then
+            kill -HUP $$
+            say info "the certificate was renewed and is being served" ""
+        else
+            say warning "the certificate in TLS_DIR can't be used, the former one is served" "$refusal"
+        fi
+    done
+}
+
+rm -f "$run/nginx.pid"
+if [ -n "$encrypted" ]; then watch_certificate "$(fingerprint)" & fi
+start

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ def self_signed(folder: Path) -> Path:
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     keys = folder / "tls"
-    keys.mkdir()
+    keys.mkdir(parents=True)
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048",
          "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
@@ -49,6 +51,7 @@ class Gateway:
             "ALIVE_PORT": str(self.alive_port),
             "RUN_DIR": str(self.folder / "nginx"),
             "TLS_DIR": str(self.tls or self.folder / "none"),
+            "TLS_CHECK_SECONDS": "0.1",
         }
         with (
             (self.folder / "nginx.log").open("wb") as log,
@@ -66,6 +69,12 @@ class Gateway:
         if self.process.poll() is not None:
             raise RuntimeError((self.folder / "nginx.log").read_text())
         return accepts_connections(self.port)
+
+    def said(self) -> list[dict[str, Any]]:
+        """Returns the lines of its log so far that are of no request."""
+        text = (self.folder / "access.log").read_text()
+        lines = [json.loads(line) for line in text.splitlines()]
+        return [each for each in lines if each["message"] != "request"]
 
     def stop(self) -> str:
         """Ends nginx and returns its access log."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import requests
 
 from tests.operations.gateway import Gateway, self_signed
-from tests.servers import free_port
+from tests.servers import free_port, wait_until
 from tests.stack import Stack
 
 
@@ -135,6 +136,63 @@ def test_it_speaks_tls_when_certificates_are_given(
     assert answer.status_code == plain.status_code == 200
     assert "max-age" in answer.headers["Strict-Transport-Security"]
     assert alive.status_code == 204
+
+
+def test_a_renewed_certificate_is_served_without_a_restart(users: Stack, tmp_path: Path) -> None:
+    first, second, third = (self_signed(tmp_path / name) for name in ("1", "2", "3"))
+    certificates = tmp_path / "certificates"
+    shutil.copytree(first, certificates / "..1")
+    show_as_secret(certificates, "..1")
+    with Gateway(users.ports["users"], tmp_path, tls=certificates) as gateway:
+        assert served(gateway) == text_of(first)
+        key = (second / "tls.key").read_text()
+        # A new certificate with the old key, then with half of its own, then with no key.
+        shutil.copy(second / "tls.crt", certificates)
+        warned(gateway, 1, "key values mismatch")
+        (certificates / "tls.key").write_text(key[: len(key) // 2])
+        warned(gateway, 2, str(certificates / "tls.key"))
+        (certificates / "tls.key").unlink()
+        warned(gateway, 3, "No such file")
+        assert served(gateway) == text_of(first)
+        address = f"https://127.0.0.1:{gateway.port}/health"
+        with requests.Session() as client:
+            client.get(address, verify=str(first / "tls.crt"), timeout=10).raise_for_status()
+            (certificates / "tls.key").write_text(key)
+            wait_until("the second certificate", lambda: served(gateway) == text_of(second))
+        answer = requests.get(address, verify=str(second / "tls.crt"), timeout=10)
+        shutil.copytree(third, certificates / "..3")
+        show_as_secret(certificates, "..3")
+        wait_until("the third certificate", lambda: served(gateway) == text_of(third))
+        assert gateway.process is not None
+        assert gateway.process.poll() is None
+        told = gateway.said()
+    assert answer.status_code == 200
+    assert [each["level"] for each in told] == ["warning"] * 3 + ["info"] * 2
+    fields = {"timestamp", "level", "service", "request_id", "user_id", "message"}
+    assert all(fields <= each.keys() for each in told)
+
+
+def show_as_secret(folder: Path, version: str) -> None:
+    """Lets the folder show a version of its files as Kubernetes does it: by one link."""
+    (folder / "..new").symlink_to(version)
+    (folder / "..new").replace(folder / "..data")
+    for name in ("tls.crt", "tls.key"):
+        (folder / f"{name}.new").symlink_to(f"..data/{name}")
+        (folder / f"{name}.new").replace(folder / name)
+
+
+def warned(gateway: Gateway, times: int, error: str) -> None:
+    wait_until(f"warning {times}", lambda: len(gateway.said()) >= times)
+    assert error in gateway.said()[-1]["error"]
+    assert len(gateway.said()) == times
+
+
+def served(gateway: Gateway) -> str:
+    return ssl.get_server_certificate(("127.0.0.1", gateway.port), timeout=10)
+
+
+def text_of(keys: Path) -> str:
+    return (keys / "tls.crt").read_text()
 
 
 def suite(port: int, ciphers: str, newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2) -> str | None:
