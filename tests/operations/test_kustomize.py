@@ -238,6 +238,14 @@ def test_secrets_hold_every_file_that_a_setting_names(tree: Path) -> None:
     assert seen > 15
 
 
+def test_dev_names_no_address_that_is_an_example(tree: Path) -> None:
+    """Prometheus has the public addresses asked, and would report these as down."""
+    maps = [each["data"] for each in render(tree, "overlays/dev") if each["kind"] == "ConfigMap"]
+    settings = [f"{name}={text}" for data in maps for name, text in data.items() if "URL" in name]
+    assert len(settings) > 5
+    assert [each for each in settings if "example.com" in each] == []
+
+
 @pytest.mark.parametrize("name", ["staging", "production"])
 def test_no_secret_is_rendered_outside_dev(tree: Path, name: str) -> None:
     assert names(render(tree, f"overlays/{name}"), "Secret") == set()
