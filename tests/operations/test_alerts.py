@@ -213,7 +213,7 @@ CASES: dict[str, tuple[int, Series, Series]] = {
         steady(MEMORY % "Available", 50) | steady(MEMORY % "Total", 100),
     ),
     "CpuSaturated": (HOURS, steady(NODE_CPU, 0, step=3), steady(NODE_CPU, 0, step=30)),
-    "PublicUrlDown": (10, steady(PROBE, 0), steady(PROBE, 1)),
+    "ProbeFailed": (10, steady(PROBE, 0), steady(PROBE, 1)),
     "CertificateExpires": (
         2 * HOURS,
         steady(EXPIRY, 13 * 86400),

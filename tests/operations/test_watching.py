@@ -21,6 +21,7 @@ from tests.operations.programs import alertmanager, output, program
 from tests.servers import end, free_port, wait_until
 from tests.stack import ROOT, Stack
 
+APPS = ("users", "analytics", "dashboard")
 DASHBOARDS = sorted((ROOT / "ops" / "grafana" / "dashboards").glob("*.json"))
 RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 # Words of PromQL itself; what else stands in an expression is a metric or a label.
@@ -61,7 +62,7 @@ class Watched:
         self.stack, self.kept = stack, kept
         self.port, self.node, self.alertmanager = free_port(), free_port(), free_port()
         self.blackbox = free_port()
-        self.public_url = self.gateway = ""
+        self.public_url, self.inside = "", [""]
         self.headers: dict[str, str] = {}
 
     def query(self, expr: str) -> list[dict[str, Any]]:
@@ -75,7 +76,7 @@ class Watched:
     def configuration(self, folder: Path) -> Path:
         """Writes our own configuration with the targets and the pace of this test."""
         document = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
-        targets = {app: self.stack.ports[app] for app in ("users", "analytics", "dashboard")}
+        targets = {app: self.stack.ports[app] for app in APPS}
         targets |= {"node": self.node, "prometheus": self.port, "alertmanager": self.alertmanager}
         targets |= {"blackbox": self.blackbox}
         document["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
@@ -92,8 +93,10 @@ class Watched:
         return path
 
     def redirect(self, job: dict[str, Any], probes: Path) -> None:
-        """Has the gateway of this test and its public address, on loopback here, asked."""
-        job["static_configs"] = [{"targets": [self.gateway]}]
+        """Has the gateway and the apps of this test asked, and its public address on loopback."""
+        [ours] = job["static_configs"]
+        assert len(ours["targets"]) == len(self.inside)
+        job["static_configs"] = [{"targets": self.inside}]
         probes.write_text(f"- targets: ['{self.public_url}/health']\n")
         job["file_sd_configs"] = [{"files": [str(probes)]}]
         job["relabel_configs"][-1]["replacement"] = f"127.0.0.1:{self.blackbox}"
@@ -141,7 +144,10 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         gateway = Gateway(stack.ports["dashboard"], folder, tls=self_signed(folder))
         until_the_end.enter_context(gateway)
         found.public_url = f"https://127.0.0.1:{gateway.port}"
-        found.gateway = f"http://127.0.0.1:{gateway.alive_port}/alive"
+        found.inside = [
+            f"http://127.0.0.1:{gateway.alive_port}/alive",
+            *(f"http://127.0.0.1:{stack.ports[app]}/health" for app in APPS),
+        ]
         commands: list[tuple[list[Any], str, dict[str, Any]]] = [
             (["bash", kept.home / "ops" / "run.sh"], "backup.log", kept.as_unprivileged()),
             ([exporter, f"--web.listen-address=127.0.0.1:{found.node}",
@@ -177,7 +183,7 @@ def is_up(watched: Watched) -> bool:
         ready = requests.get(f"http://127.0.0.1:{watched.port}/-/ready", timeout=10)
     except requests.RequestException:
         return False
-    return ready.ok and len(watched.query("up == 1")) == 9
+    return ready.ok and len(watched.query("up == 1")) == 12
 
 
 def test_every_panel_returns_data(watched: Watched) -> None:
@@ -203,10 +209,10 @@ def test_every_metric_in_a_rule_is_there(watched: Watched) -> None:
     assert missing() == set()
 
 
-def test_the_gateway_and_the_public_address_are_asked(watched: Watched) -> None:
+def test_the_gateway_the_apps_and_the_public_address_are_asked(watched: Watched) -> None:
     probes = watched.query("probe_success")
     answers = {each["metric"]["instance"]: each["value"][1] for each in probes}
-    assert answers == {f"{watched.public_url}/health": "1", watched.gateway: "1"}
+    assert answers == dict.fromkeys([f"{watched.public_url}/health", *watched.inside], "1")
     [left] = watched.query("probe_ssl_earliest_cert_expiry - time()")
     assert 0 < float(left["value"][1]) <= 86400
 
