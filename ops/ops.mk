@@ -1,11 +1,14 @@
 # Operations: what runs Footfall elsewhere than here. Included by the Makefile.
-.PHONY: release backup containers drill restores proxy-test capacity operations-tools dashboards
+.PHONY: release pin-images backup containers drill restores proxy-test capacity operations-tools dashboards
 
 backup: .venv/run ## back up the embedded default under var/ while it runs
 	@$(BIN)/python ops/backup/sqlite.py
 
 release: .venv/dev ## VERSION=1.2.3: write it wherever it stands and date the changelog; without, check that all agree
 	@$(BIN)/python -m ops.release $(VERSION)
+
+pin-images: .venv/dev ## pin foreign images to their digests, by crane, skopeo or docker; PIN=--unpin: tags alone again
+	@$(BIN)/python -m ops.images $(PIN)
 
 operations-tools: .venv/dev
 	@$(BIN)/python -m ops.tools

@@ -46,6 +46,7 @@ DEBIAN = {
     "nginx": ("nginx",),
     "shellcheck": ("shellcheck",),
     "pgbouncer": ("pgbouncer",),
+    "skopeo": ("skopeo",),
 }
 # The release of Debian whose package is taken where the machine's own may be too old.
 SUITES = {"prometheus-alertmanager": "trixie"}

@@ -142,11 +142,10 @@ def test_secrets_come_as_files_and_never_as_text(name: str) -> None:
                 assert value.removeprefix("/run/secrets/") in {Path(each).name for each in given}
 
 
-def test_images_have_a_version_and_no_digest_that_nobody_checked() -> None:
+def test_images_have_a_version() -> None:
     for name, service in services().items():
-        _, separator, tag = service["image"].rpartition(":")
+        _, separator, tag = service["image"].partition("@")[0].rpartition(":")
         assert separator, name
-        assert "@sha256" not in service["image"]
         if not service["image"].startswith("footfall-"):
             assert tag != "latest", name
 

@@ -34,7 +34,6 @@ def test_the_image_runs_as_nobody_special_and_checks_itself() -> None:
     assert "\nUSER 10001:10001\n" in last
     assert "\nHEALTHCHECK " in last
     assert "apt-get" not in last
-    assert "@sha256" not in DOCKERFILE
 
 
 def test_nothing_but_what_images_need_reaches_a_build() -> None:
