@@ -26,10 +26,12 @@ scratch=$(mktemp -d) # the log and the socket of the server that recovers
 trap leave_nothing EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
+trap 'exit 131' QUIT
+trap 'exit 141' PIPE
 trap 'exit 143' TERM
 
 leave_nothing() { # ends what runs and takes back what was made of the target, unless it is complete
-    trap '' HUP INT TERM
+    trap '' HUP INT QUIT PIPE TERM
     set +e
     if [ -z "$complete" ] && [ -s "$scratch/log" ]; then tail -n 20 "$scratch/log" >&2; fi
     if [ -n "$running" ]; then
@@ -103,7 +105,7 @@ recover() { # MOMENT RESTORE_COMMAND: has a server recover in the target, end re
         # With it, a setting that the server had raised meanwhile would pause recovery forever.
         -c hot_standby=off
         -c max_prepared_transactions=1000 -c summarize_wal=off -c logging_collector=off
-        -c log_destination=stderr -c lc_messages=C -c ssl=off
+        -c log_destination=stderr -c lc_messages=C -c ssl=off -c fsync=on
         -c listen_addresses= -c "unix_socket_directories=$scratch"
     )
     start QUIT postgres -D "$target" "${settings[@]}" > "$scratch/log" 2>&1
@@ -119,17 +121,42 @@ recover() { # MOMENT RESTORE_COMMAND: has a server recover in the target, end re
         [ "$(control "Latest checkpoint's TimeLineID")" -gt "$timeline" ]; }; then
         fail "the restored server did not end as a server of its own"
     fi
+    [ "$moment" != latest ] || require_no_record_behind
 }
 
 position() { # SEGMENT: its number in the sequence, for segments of 16 MB
     echo $((16#${1:8:8} * 256 + 16#${1:16:8}))
 }
 
-end_of_recovery() { # prints the segment in which the WAL ended that was replayed
-    local timeline from location
+place_of_end() { # prints the timeline and the place at which the WAL ended that was replayed
+    local timeline
     timeline=$(control "Latest checkpoint's TimeLineID")
-    read -r from location _ < <(grep . "$target/pg_wal/$(printf %08X "$timeline").history" | tail -n 1)
-    printf '%08X%08X%08X\n' "$from" "0x${location%/*}" $((16#${location#*/} >> 24))
+    grep . "$target/pg_wal/$(printf %08X "$timeline").history" | tail -n 1 | cut -f 1,2
+}
+
+end_of_recovery() { # prints the segment of that place
+    local timeline place
+    read -r timeline place < <(place_of_end)
+    printf '%08X%08X%08X\n' "$timeline" "0x${place%/*}" $((16#${place#*/} >> 24))
+}
+
+# Recovery takes the first record that it can't read for the end of the WAL: then none may follow.
+require_no_record_behind() { # fails if the last segment that was replayed has one on a later page
+    local timeline place segment last number=0 head start
+    read -r timeline place < <(place_of_end)
+    segment=$target/pg_wal/$(end_of_recovery)
+    [ -e "$segment" ] || return 0 # the WAL ended with the segment before
+    last=$(((16#${place#*/} & 0xFFFFFF) / 8192))
+    while read -r head; do # the first bytes of each page: none of one that was not written
+        if [ "$number" -gt "$last" ] && [ "$head" != 0000 ]; then
+            start=${place%/*}/$(printf %X $(((16#${place#*/} & 0xFF000000) + number * 8192)))
+            if pg_waldump --quiet --limit=1 --path="$target/pg_wal" --timeline="$timeline" \
+                --start="$start" 2> /dev/null; then
+                fail "the WAL is damaged at $place: recovery ended there, and it goes on at $start"
+            fi
+        fi
+        number=$((number + 1))
+    done < <(od -v -An -t x2 -w8192 "$segment" | cut -c 2-5)
 }
 
 keep_target() { # the restore is complete

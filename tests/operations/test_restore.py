@@ -32,7 +32,7 @@ def past() -> Iterator[Past]:
         kept.server.execute("SELECT pg_switch_wal()")
         kept.server.execute("INSERT INTO t VALUES (1000)")
         kept.server.execute("SELECT pg_switch_wal()")
-        kept.server.execute("INSERT INTO t VALUES (2000)")
+        kept.server.execute("INSERT INTO t SELECT generate_series(2000, 5000)")
         wait_until("the WAL's arrival", kept.received_all)
         kept.stop_receiver()
         yield kept, moments
@@ -260,6 +260,46 @@ def test_wal_that_ends_at_damage_is_not_all_there_is(past: Past, target: Path) -
         damaged.write_bytes(content)
     assert "recovery ended in" in said
     assert f"and the WAL goes on to {kept.segments()[-1].stem}" in said
+
+
+def test_damage_in_the_last_segment_is_told_from_its_end(past: Past, target: Path) -> None:
+    kept, _ = past
+    damaged = kept.segments()[-1]
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:40_000] + b"\x17" * 100 + content[40_100:])
+    try:
+        said = fails(kept, target, "--latest")
+    finally:
+        damaged.write_bytes(content)
+    assert "the WAL is damaged at 0/" in said
+
+
+def test_the_latest_state_is_all_there_is(past: Past) -> None:
+    kept, _ = past
+    restore = Restore(kept, kept.home / "restored", "--latest")
+    restore.start()
+    assert restore.ended()[0] == 0
+    first, second = rows_at_two_starts(kept, restore.into)
+    assert first == second == [n for [n] in kept.server.execute("SELECT n FROM t ORDER BY n")]
+    for each in (restore.into, restore.scratch, restore.programs):
+        shutil.rmtree(each)
+
+
+def test_nobody_who_listens_is_no_reason_to_leave_anything_behind(past: Past, target: Path) -> None:
+    kept, moments = past
+    restore = Restore(kept, target, "--to", moments[3].written(0))
+    restore.hold("00000001")
+    restore.start()
+    wait_until("the recovery", restore.is_held)
+    assert restore.process is not None
+    assert restore.process.stderr is not None
+    restore.process.stderr.close()
+    restore.process.terminate()
+    assert restore.process.wait(60) != 0
+    assert restore.processes() == {}
+    assert list(restore.scratch.iterdir()) == []
+    for each in (restore.scratch, restore.programs):
+        shutil.rmtree(each)
 
 
 def test_a_gap_behind_the_moment_is_no_hindrance_and_one_before_it_is_named(
