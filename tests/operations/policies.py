@@ -71,6 +71,50 @@ def references(pod: Pod, kind: str) -> set[str]:
     return found
 
 
+# What Kubernetes lets change in the spec of these; all else is what they were made with.
+MUTABLE = {
+    "StatefulSet": {
+        "replicas", "ordinals", "template", "updateStrategy", "minReadySeconds",
+        "persistentVolumeClaimRetentionPolicy", "revisionHistoryLimit",
+    },
+    "Job": {"parallelism", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"},
+    "PersistentVolumeClaim": {"resources"},
+}  # fmt: skip
+IMMUTABLE = {
+    "Deployment": {"selector"},
+    "DaemonSet": {"selector"},
+    "Service": {"clusterIP"},
+}
+
+
+def refused(before: list[Manifest], after: list[Manifest]) -> list[str]:
+    """Returns what Kubernetes would refuse, were the one applied over the other."""
+    old = {(each["kind"], each["metadata"]["name"]): each for each in before}
+    complaints = []
+    for new in after:
+        kind, name = new["kind"], new["metadata"]["name"]
+        if earlier := old.get((kind, name)):
+            changed = [key for key in fixed(earlier) | fixed(new) if differs(earlier, new, key)]
+            complaints += [f"{kind} {name}: {key}" for key in sorted(changed)]
+    return complaints
+
+
+def fixed(manifest: Manifest) -> set[str]:
+    kind = manifest["kind"]
+    if kind in ("ConfigMap", "Secret"):
+        return {"data"} if manifest.get("immutable") else {"type"}
+    if kind.endswith("Binding"):
+        return {"roleRef"}
+    if kind in MUTABLE:
+        return set(manifest["spec"]) - MUTABLE[kind]
+    return IMMUTABLE.get(kind, set())
+
+
+def differs(before: Manifest, after: Manifest, key: str) -> bool:
+    one, other = before.get("spec", before), after.get("spec", after)
+    return bool(one.get(key) != other.get(key))
+
+
 def unrestricted(pod: Pod) -> list[str]:
     """Returns what keeps a pod out of a namespace with restricted pod security."""
     complaints = []

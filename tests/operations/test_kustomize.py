@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -24,6 +26,7 @@ from tests.operations.policies import (
     names,
     pods,
     references,
+    refused,
     unrestricted,
 )
 from tests.operations.programs import output, program
@@ -45,6 +48,8 @@ NOT_KUBERNETES = (
     "traefik.io",
     "kustomize.config.k8s.io",
 )
+# Of a migration: its image, the file with the database's URL, and the Secret that has it.
+Job = tuple[str, str, Manifest]
 WEB = ("user-service", "analytics-service", "frontend")
 
 
@@ -208,9 +213,11 @@ def test_every_setting_is_one_that_the_app_reads(tree: Path) -> None:
             if image.startswith("footfall-"):
                 fields = of[image.removeprefix("footfall-")].model_fields
                 known = {name.upper() for name in fields} | elsewhere
-                for source in container["envFrom"]:
-                    given = maps[source["configMapRef"]["name"]]
-                    assert {each.removesuffix("_FILE") for each in given} <= known, pod.name
+                given = {each["name"] for each in container.get("env", [])}
+                for source in container.get("envFrom", []):
+                    given |= maps[source["configMapRef"]["name"]].keys()
+                assert given, pod.name
+                assert {each.removesuffix("_FILE") for each in given} <= known, pod.name
 
 
 def test_secrets_hold_every_file_that_a_setting_names(tree: Path) -> None:
@@ -303,7 +310,7 @@ def test_what_runs_twice_is_spread_and_survives_a_drain(production: list[Manifes
 
 
 def test_the_release_is_in_images_and_in_the_jobs_names(production: list[Manifest]) -> None:
-    jobs = names(production, "Job")
+    jobs = {name.rpartition("-")[0] for name in names(production, "Job")}
     assert jobs == {f"migrate-users-{VERSION}", f"migrate-analytics-{VERSION}"}
     for pod in pods(production):
         for container in pod.all_containers:
@@ -313,6 +320,125 @@ def test_the_release_is_in_images_and_in_the_jobs_names(production: list[Manifes
             assert "@" not in container["image"]
             if "footfall-" in image:
                 assert tag == VERSION
+
+
+def render_with(tree: Path, overlay: str, **changes: list[Any]) -> list[Manifest]:
+    """Renders an overlay as it would be with these lines of a kustomization changed."""
+    folder = tree / "kustomize" / "overlays" / "changed"
+    folder.mkdir(exist_ok=True)
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namespace": "microservices-analytics",
+        "resources": [f"../{overlay}"],
+        **changes,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    return render(tree, "overlays/changed")
+
+
+def without_hash(manifest: Manifest) -> str:
+    """Returns the name that kustomize's hash was put behind."""
+    name, _, suffix = str(manifest["metadata"]["name"]).rpartition("-")
+    return name if re.fullmatch("[a-z0-9]{10}", suffix) else str(manifest["metadata"]["name"])
+
+
+def every_change(manifests: list[Manifest]) -> Iterator[tuple[str, dict[str, list[Any]]]]:
+    """Yields what may change in an overlay, the settings of one ConfigMap after the other."""
+    files = []
+    secrets = []
+    for each in manifests:
+        if each["kind"] in ("ConfigMap", "Secret"):
+            # A path to a Secret's file goes with its mount and is no setting.
+            keys = [key for key in each["data"] if not key.endswith("_FILE")]
+            literals = [f"{key}=changed" for key in keys]
+            line = {"name": without_hash(each), "behavior": "merge", "literals": literals}
+            if each["kind"] == "Secret":
+                secrets.append(line)
+            elif any("." in key for key in keys):
+                files.append(line)
+            else:
+                yield line["name"], {"configMapGenerator": [line]}
+    yield "files", {"configMapGenerator": files}
+    if secrets:
+        yield "Secrets", {"secretGenerator": secrets}
+    images = {container["image"] for pod in pods(manifests) for container in pod.all_containers}
+    repositories = sorted({image.rpartition(":")[0] for image in images})
+    yield "releases", {"images": [{"name": name, "newTag": "changed"} for name in repositories]}
+    moved = [{"name": name, "newName": f"mirror.example.com/{name}"} for name in repositories]
+    yield "registries", {"images": moved}
+    counted = [pod for pod in pods(manifests) if pod.kind in ("Deployment", "StatefulSet")]
+    yield "replicas", {"replicas": [{"name": pod.name, "count": 7} for pod in counted]}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_nothing_that_may_change_meets_what_can_not(tree: Path, name: str) -> None:
+    before = render_with(tree, name)
+    complaints = {}
+    for what, change in every_change(before):
+        after = render_with(tree, name, **change)
+        assert after != before, what
+        assert_pods_wait_for_what_a_job_brings(after)
+        complaints[what] = refused(before, after)
+    assert {"app", "user-service", "analytics-service", "frontend"} <= complaints.keys()
+    assert {what: each for what, each in complaints.items() if each} == {}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_next_release_meets_nothing_that_can_not_change(tree: Path, name: str) -> None:
+    before = render(tree, f"overlays/{name}")
+    base = tree / "kustomize" / "base"
+    old = {path: path.read_text() for path in base.glob("*.yaml")}
+    try:
+        for path, text in old.items():
+            path.write_text(text.replace(VERSION, "9.9.9"))
+        after = render(tree, f"overlays/{name}")
+    finally:
+        for path, text in old.items():
+            path.write_text(text)
+    assert refused(before, after) == []
+    assert_pods_wait_for_what_a_job_brings(after)
+    assert names(before, "Job").isdisjoint(names(after, "Job"))
+
+
+def assert_pods_wait_for_what_a_job_brings(manifests: list[Manifest]) -> None:
+    """Checks that each pod that waits for a schema has a Job of its image at its database."""
+    maps = {
+        each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"
+    }
+    jobs: dict[str, Job] = {}
+    waiting: dict[str, Job] = {}
+    for pod in pods(manifests):
+        volumes = {each["name"]: each for each in pod.spec.get("volumes", [])}
+        if pod.kind == "Job":
+            [container] = pod.containers
+            given = {each["name"]: each["value"] for each in container["env"]}
+            section = container["command"][container["command"].index("-n") + 1]
+            jobs[section] = (container["image"], database_file(given), volumes["secrets"])
+        for container in pod.spec.get("initContainers", []):
+            given = maps[container["envFrom"][0]["configMapRef"]["name"]]
+            section = container["command"][-1]
+            found = (container["image"], database_file(given), volumes["secrets"])
+            assert waiting.setdefault(section, found) == found, pod.name
+    assert jobs.keys() == {"users", "analytics"}
+    assert waiting == jobs
+
+
+def database_file(settings: dict[str, str]) -> str:
+    [path] = [value for key, value in settings.items() if key.endswith("_DATABASE_URL_FILE")]
+    return path
+
+
+def test_a_job_refers_to_nothing_that_has_a_hash(tree: Path) -> None:
+    # What a hash is taken of does not include the hashes of others.
+    for name in OVERLAYS:
+        manifests = render(tree, f"overlays/{name}")
+        hashed = {each["metadata"]["name"] for each in manifests} - set(
+            map(without_hash, manifests)
+        )
+        for pod in pods(manifests):
+            if pod.kind == "Job":
+                assert not hashed & (references(pod, "ConfigMap") | references(pod, "Secret"))
 
 
 def test_load_balancers_lead_to_nginx_and_never_to_an_app(production: list[Manifest]) -> None:
