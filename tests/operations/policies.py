@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 Manifest = dict[str, Any]
@@ -150,25 +151,50 @@ def matches(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a connection: a pod of ours by its name, a namespace, or the outside world."""
+    """One end of a connection: a pod of ours, a namespace, or an address of the outside world."""
 
     name: str = ""
     namespace: str = ""
+    address: str = "192.0.2.1"
+    # What a pod has besides its name.
+    more: tuple[tuple[str, str], ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
-        return {"app.kubernetes.io/name": self.name} if self.name else {}
+        return {"app.kubernetes.io/name": self.name, **dict(self.more)} if self.name else {}
+
+    @property
+    def where(self) -> str:
+        """The namespace; none for the outside world."""
+        return "microservices-analytics" if self.name else self.namespace
 
 
-def may_talk(manifests: list[Manifest], source: End, target: End, port: int) -> bool:
-    """Whether the network policies let a TCP connection through, judged at both ends."""
+def ends(manifests: list[Manifest]) -> dict[str, End]:
+    """Returns the pods that there are by their names, those of an operator's databases too."""
+    labels = [pod.labels for pod in pods(manifests)]
+    labels += [
+        each["spec"]["inheritedMetadata"]["labels"]
+        for each in manifests
+        if each["kind"] == "Cluster"
+    ]
+    named = {each["app.kubernetes.io/name"]: each for each in labels}
+    return {name: End(name, more=tuple(each.items())) for name, each in named.items()}
+
+
+def may_talk(
+    manifests: list[Manifest], source: End, target: End, port: int, protocol: str = "TCP"
+) -> bool:
+    """Whether the network policies let a connection through, judged at both ends."""
     policies = [each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"]
-    return allows(policies, "Egress", source, target, port) and allows(
-        policies, "Ingress", target, source, port
+    asked = (port, protocol)
+    return allows(policies, "Egress", source, target, asked) and allows(
+        policies, "Ingress", target, source, asked
     )
 
 
-def allows(policies: list[Manifest], way: str, here: End, there: End, port: int) -> bool:
+def allows(
+    policies: list[Manifest], way: str, here: End, there: End, asked: tuple[int, str]
+) -> bool:
     if not here.name:
         return True  # not ours to judge
     about = [
@@ -177,21 +203,23 @@ def allows(policies: list[Manifest], way: str, here: End, there: End, port: int)
         if way in each["policyTypes"] and matches(each["podSelector"], here.labels)
     ]
     rules = [rule for each in about for rule in each.get(way.lower(), [])]
-    return not about or any(admits(rule, way, there, port) for rule in rules)
+    return not about or any(admits(rule, way, there, asked) for rule in rules)
 
 
-def admits(rule: dict[str, Any], way: str, there: End, port: int) -> bool:
-    ports = [each["port"] for each in rule.get("ports", []) if each["protocol"] == "TCP"]
+def admits(rule: dict[str, Any], way: str, there: End, asked: tuple[int, str]) -> bool:
+    ports = [(each["port"], each["protocol"]) for each in rule.get("ports", [])]
     peers = rule.get("from" if way == "Ingress" else "to")
-    if ports and port not in ports:
+    if ports and asked not in ports:
         return False
     return peers is None or any(is_peer(each, there) for each in peers)
 
 
 def is_peer(peer: dict[str, Any], there: End) -> bool:
-    if "ipBlock" in peer:
-        return not there.name and not there.namespace
+    if block := peer.get("ipBlock"):
+        address = ip_address(there.address)
+        left_out = any(address in ip_network(each) for each in block.get("except", []))
+        return not there.where and address in ip_network(block["cidr"]) and not left_out
     if "namespaceSelector" in peer:
-        labels = {"kubernetes.io/metadata.name": there.namespace}
-        return bool(there.namespace) and matches(peer["namespaceSelector"], labels)
+        labels = {"kubernetes.io/metadata.name": there.where}
+        return bool(there.where) and matches(peer["namespaceSelector"], labels)
     return bool(there.name) and matches(peer["podSelector"], there.labels)

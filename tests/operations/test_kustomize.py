@@ -22,6 +22,7 @@ from chassis.version import VERSION
 from tests.operations.policies import (
     End,
     Manifest,
+    ends,
     may_talk,
     names,
     pods,
@@ -129,6 +130,7 @@ def test_traefik_agrees_on_the_cipher_suites_that_nginx_does(tree: Path) -> None
 
 def test_every_overlay_is_valid(overlay: list[Manifest]) -> None:
     validate(overlay)
+    assert_all_that_must_talk_may(overlay)
 
 
 @pytest.mark.parametrize("components", COMBINATIONS, ids="+".join)
@@ -136,11 +138,15 @@ def test_components_render_alone_and_in_pairs(tree: Path, components: tuple[str,
     found = combined(tree, components)
     validate(found)
     assert_contained(found)
+    assert_all_that_must_talk_may(found)
+    # A policy without the others would cut its pods off.
+    assert bool(names(found, "NetworkPolicy")) == ("network-policies" in components)
 
 
 def test_all_components_render_together(everything: list[Manifest]) -> None:
     validate(everything)
     assert_contained(everything)
+    assert_all_that_must_talk_may(everything)
 
 
 def assert_contained(manifests: list[Manifest]) -> None:
@@ -500,22 +506,60 @@ TALK = {
     ("analytics-backup", "analytics-db"): 5432,
     ("analytics-replica", "analytics-db"): 5432,
 }
+# What else must be reached: by whom, where, at which ports.
+BEYOND = [
+    ("relay", End(), (465, 587)),  # mail
+    ("alertmanager", End(), (443, 465, 587)),
+    ("prometheus", End(), (443, 6443, 10250)),  # the API and the kubelets
+    ("blackbox-exporter", End(), (443,)),
+    *(
+        (name, End(namespace="tracing"), (4318,))
+        for name in ("user-service", "relay", "analytics-service", "maintenance", "frontend")
+    ),
+]
+DNS = [End(namespace="kube-system"), End(address="169.254.20.10")]  # and NodeLocal DNSCache
+
+
+def assert_all_that_must_talk_may(manifests: list[Manifest]) -> None:
+    """Checks the connections that the pods need, of those that there are, and their DNS."""
+    cut_off = [each for each in needed(manifests) if not may_talk(manifests, *each)]
+    assert cut_off == []
+
+
+def needed(manifests: list[Manifest]) -> Iterator[tuple[End, End, int, str]]:
+    there = ends(manifests)
+    for end, server, protocol in itertools.product(there.values(), DNS, ("UDP", "TCP")):
+        yield end, server, 53, protocol
+    for (source, target), port in TALK.items():
+        if {source, target} <= there.keys():
+            yield there[source], there[target], port, "TCP"
+    for name, beyond, ports in BEYOND:
+        if name in there:
+            yield from ((there[name], beyond, port, "TCP") for port in ports)
+    for name in WEB:
+        yield End(), there[name], 8443, "TCP"
+        if names(manifests, "Ingress"):
+            yield End(namespace="traefik"), there[name], 8080, "TCP"
+    if names(manifests, "PeerAuthentication"):
+        yield from ((each, End(namespace="istio-system"), 15012, "TCP") for each in there.values())
+    for name in names(manifests, "Cluster"):
+        yield End(namespace="cnpg-system"), there[name], 8000, "TCP"
+        yield there[name], there[name], 5432, "TCP"
+        yield there[name], End(), 6443, "TCP"
+
+
 PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9093, 9100, 9115, 3000)
-
-
-def connections(ends: set[str]) -> Iterator[tuple[str, str, int]]:
-    return itertools.product(ends, ends, PORTS)
 
 
 def test_the_network_policies_let_through_exactly_what_is_declared(tree: Path) -> None:
     chosen = ("network-policies", "observability", "backup", "read-replica")
     manifests = combined(tree, chosen)
-    ends = {pod.labels["app.kubernetes.io/name"] for pod in pods(manifests)}
-    assert {name for pair in TALK for name in pair} == ends
+    there = ends(manifests)
+    assert {name for pair in TALK for name in pair} == there.keys()
     found = {
         (source, target, port)
-        for source, target, port in connections(ends)
-        if may_talk(manifests, End(source), End(target), port)
+        for source, target, port in itertools.product(there, there, PORTS)
+        if may_talk(manifests, there[source], there[target], port)
     }
     declared = {(source, target, port) for (source, target), port in TALK.items()}
     assert found == declared
@@ -523,25 +567,24 @@ def test_the_network_policies_let_through_exactly_what_is_declared(tree: Path) -
 
 def test_the_world_reaches_the_three_by_https_and_nothing_else(tree: Path) -> None:
     manifests = combined(tree, ("network-policies", "observability", "backup", "read-replica"))
-    ends = {pod.labels["app.kubernetes.io/name"] for pod in pods(manifests)}
+    there = ends(manifests)
+    strangers = [End(), End(namespace="traefik"), End(namespace="cnpg-system")]
     found = {
         (name, port)
-        for name, port in itertools.product(ends, PORTS)
-        if may_talk(manifests, End(), End(name), port)
+        for stranger, name, port in itertools.product(strangers, there, PORTS)
+        if may_talk(manifests, stranger, there[name], port)
     }
     assert found == {(name, 8443) for name in WEB}
+    ports = (25, 80, 443, 465, 587, 4318, 6443, 8443, 10250)
     leaves = {
         (name, port)
-        for name, port in itertools.product(ends, (25, 80, 443, 465, 587, 6443, 8443, 10250))
-        if may_talk(manifests, End(name), End(), port)
+        for name, port in itertools.product(there, ports)
+        if may_talk(manifests, there[name], End(), port)
     }
-    wanted = {
-        "relay": (465, 587),
-        "alertmanager": (443, 465, 587),
-        "blackbox-exporter": (443, 8443),  # as people come
-        "prometheus": (443, 6443, 10250),  # the API and the kubelets
-    }
-    assert leaves == {(name, port) for name, ports in wanted.items() for port in ports}
+    wanted = {(name, port) for name, end, ports in BEYOND for port in ports if end == End()}
+    assert leaves == wanted | {("blackbox-exporter", 8443)}  # where the cluster cuts it short
+    inside = End(address="10.1.2.3")
+    assert not may_talk(manifests, there["relay"], inside, 587)
 
 
 def test_a_policy_that_is_missing_would_be_noticed() -> None:
