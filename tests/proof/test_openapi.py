@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -172,6 +173,23 @@ def openapi(rule: str) -> str:
     for kind in ("<id:", "<path:", "<"):
         rule = rule.replace(kind, "{")
     return rule.replace(">", "}")
+
+
+def test_any_one_of_a_calls_scopes_is_enough() -> None:
+    paths = document(service("analytics"))["paths"]
+    summary = paths["/analytics/summary"]["get"]["security"]
+    assert summary == [{"bearer": ["events:read"]}, {"bearer": ["reports:read"]}]
+    assert paths["/analytics/events"]["post"]["security"] == [
+        {"bearer": []},
+        {"bearer": ["events:write"]},
+    ]
+
+
+def test_lines_of_json_are_no_object() -> None:
+    batch = document(service("analytics"))["paths"]["/analytics/events/batch"]["post"]
+    lines = batch["requestBody"]["content"]["application/x-ndjson"]
+    assert lines["schema"] == {"type": "string", "format": "binary"}
+    assert [json.loads(each)["event_type"] for each in lines["example"].splitlines()]
 
 
 def test_every_call_says_who_may_make_it_and_how_it_is_refused(described: Described) -> None:
