@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ("Dockerfile", "compose.yaml", "kustomize/**/*.yaml")
 IMAGES = (
+    "caddy:2.11",
     "citusdata/citus:13.0",
     "grafana/grafana:12.0.1",
     "jaegertracing/jaeger:2.6.0",

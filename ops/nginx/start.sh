@@ -3,6 +3,7 @@
 #
 #   ROUTES        "PORT=APP:PORT …": which app is behind each port
 #   PLAIN_ROUTES  the same for ports that always speak plain HTTP, for calls inside a cluster
+#   PROXIED_ROUTES   the same for a proxy that ends TLS and sends the PROXY protocol (ops/caddy)
 #   TLS_DIR       holds tls.crt and tls.key: then the ports of ROUTES speak TLS, else plain HTTP.
 #                 Renewed ones are served without a restart
 #   TLS_CHECK_SECONDS   how often it is seen whether they were renewed (10)
@@ -46,6 +47,7 @@ route() { # ROUTE SUFFIX: one port and the app behind it
     echo "map \$server_port \$app {"
     for each in $ROUTES; do route "$each" "$encrypted"; done
     for each in ${PLAIN_ROUTES:-}; do route "$each" ''; done
+    for each in ${PROXIED_ROUTES:-}; do route "$each" ' proxy_protocol'; done
     echo "}"
 } > "$run/routes.conf"
 

@@ -17,8 +17,8 @@ from tests.servers import accepts_connections, end, free_port, wait_until
 from tests.stack import ROOT
 
 
-def self_signed(folder: Path) -> Path:
-    """Returns a folder in it with a certificate for 127.0.0.1, good for a day, and its key."""
+def self_signed(folder: Path, names: str = "IP:127.0.0.1") -> Path:
+    """Returns a folder in it with a certificate for these, good for a day, and its key."""
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     keys = folder / "tls"
@@ -26,7 +26,7 @@ def self_signed(folder: Path) -> Path:
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048",
          "-nodes", "-days", "1", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", keys / "tls.key", "-out", keys / "tls.crt"],
+         f"subjectAltName={names}", "-keyout", keys / "tls.key", "-out", keys / "tls.crt"],
         check=True, capture_output=True,
     )  # fmt: skip
     return keys
@@ -39,7 +39,7 @@ class Gateway:
         self.nginx = program("nginx")
         self.folder, self.tls = folder, tls
         self.app_port, self.port, self.plain_port = app_port, free_port(), free_port()
-        self.alive_port = free_port()
+        self.alive_port, self.proxied_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Gateway:
@@ -47,6 +47,7 @@ class Gateway:
             "PATH": f"{self.nginx.parent}:{os.environ['PATH']}",
             "ROUTES": f"{self.port}=127.0.0.1:{self.app_port}",
             "PLAIN_ROUTES": f"{self.plain_port}=127.0.0.1:{self.app_port}",
+            "PROXIED_ROUTES": f"{self.proxied_port}=127.0.0.1:{self.app_port}",
             "LISTEN_ADDRESS": "127.0.0.1",
             "ALIVE_PORT": str(self.alive_port),
             "RUN_DIR": str(self.folder / "nginx"),

@@ -21,8 +21,12 @@ from tests.test_architecture import documented_settings
 
 SECRET = r"(?:^|_)(?:PASSWORD|SECRET|KEY|WEBHOOK|SLACK|DATABASE_URL|REDIS_URL|REPLICA_URL)(?:_|$)"
 COMPOSE = Path(sys.executable).parent / "docker-compose"
-PROFILES = ("", "tracing", "replica", "backup")
-ONE_SHOT = {"migrate-users", "migrate-analytics", "textfile-owner"}
+PROFILES = ("", "tls", "tracing", "replica", "backup")
+ONE_SHOT = {"migrate-users", "migrate-analytics", "textfile-owner", "caddy-owner"}
+# Whose a volume is depends on which container came first; ports below 1024 and a program's own.
+CAPABILITIES = {
+    "textfile-owner": ["FOWNER"], "caddy-owner": ["CHOWN"], "caddy": ["NET_BIND_SERVICE"],
+}  # fmt: skip
 APP_PORTS = {"8000", "8001", "8002"}
 OUTER_PORTS = {"DASHBOARD_PORT": 8000, "USERS_PORT": 8001, "ANALYTICS_PORT": 8002}
 LISTED = {"user-db", "analytics-db", "users", "relay", "analytics", "maintenance", "dashboard"} | {
@@ -82,6 +86,7 @@ def test_each_profile_adds_its_services() -> None:
     assert plain == LISTED | {"migrate-users", "migrate-analytics"}
     added = {name: set(resolved(name)["services"]) - plain for name in PROFILES[1:]}
     assert added == {
+        "tls": {"caddy", "caddy-owner"},
         "tracing": {"jaeger"},
         "replica": {"analytics-replica"},
         "backup": {"user-backup", "analytics-backup", "textfile-owner"},
@@ -93,8 +98,7 @@ def test_a_service_is_contained_limited_and_its_log_rotates(name: str) -> None:
     service = services()[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    # Whose volume it is depends on which container came first.
-    assert service.get("cap_add") == (["FOWNER"] if name == "textfile-owner" else None)
+    assert service.get("cap_add") == CAPABILITIES.get(name)
     assert not service.get("privileged")
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
@@ -150,11 +154,12 @@ def test_images_have_a_version() -> None:
             assert tag != "latest", name
 
 
-def test_only_the_gateway_publishes_the_apps_and_everything_on_loopback() -> None:
+def test_the_gateway_publishes_the_apps_and_all_but_caddy_is_on_loopback() -> None:
     for name, service in services().items():
         for port in service.get("ports", []):
-            assert port["host_ip"] == "127.0.0.1", name
+            assert port["host_ip"] == ("0.0.0.0" if name == "caddy" else "127.0.0.1"), name
             assert (name == "gateway") == (port["published"] in APP_PORTS)
+    assert {each["published"] for each in services()["caddy"]["ports"]} == {"80", "443"}
     assert {each["published"] for each in services()["gateway"]["ports"]} == APP_PORTS
 
 
@@ -187,7 +192,7 @@ def read_by() -> dict[str, set[str]]:
         read[server] = own | gunicorn
         if worker:
             read[worker] = own
-    for name in ("alertmanager", "prometheus"):
+    for name in ("alertmanager", "prometheus", "caddy"):
         read[name] = names_in(f"ops/{name}/start.sh", r"\$\{?([A-Z][A-Z_]+)")
     return read
 
@@ -243,6 +248,20 @@ def test_the_ports_are_where_the_gateway_is_published(
     assert published == {port: sentinels[name] for name, port in OUTER_PORTS.items()}
     given = resolved(*PROFILES)["services"]
     assert given_to(given["dashboard"])["PUBLIC_URL"] == "http://127.0.0.1:8000"
+
+
+def test_the_names_of_the_apps_say_where_people_reach_them(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("DASHBOARD_HOST=a.example\nANALYTICS_HOST=c.example\nUSERS_HOST=b.example\n")
+    found = resolved(*PROFILES, env_file=path)["services"]
+    for name in ("users", "relay", "dashboard", "prometheus"):
+        assert given_to(found[name])["PUBLIC_URL"] == "https://a.example"
+    for name in ("dashboard", "prometheus"):
+        assert given_to(found[name])["ANALYTICS_PUBLIC_URL"] == "https://c.example"
+    path = tmp_path / "own"
+    path.write_text("DASHBOARD_HOST=a.example\nPUBLIC_URL=https://other.example\n")
+    found = resolved(*PROFILES, env_file=path)["services"]
+    assert given_to(found["users"])["PUBLIC_URL"] == "https://other.example"
 
 
 def test_nothing_that_the_composition_decides_comes_from_outside(

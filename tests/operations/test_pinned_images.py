@@ -113,9 +113,9 @@ def test_the_release_and_our_own_images_stay_as_they_are(tree: Path) -> None:
     [
         ("echo 'unauthorized: authentication required' >&2; exit 1", "authentication required"),
         ("exit 3", "it gave no reason"),
-        ("echo sha256:abc", "answered no digest for citusdata/citus:13.0, but 'sha256:abc'"),
+        ("echo sha256:abc", "answered no digest for caddy:2.11, but 'sha256:abc'"),
         ("exit 0", "answered no digest"),
-        ("while :; do :; done", "no answer about citusdata/citus:13.0 in time"),
+        ("while :; do :; done", "no answer about caddy:2.11 in time"),
     ],
 )
 def test_without_a_digest_of_each_nothing_changes(
