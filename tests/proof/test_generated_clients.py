@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ def clients(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("clients")
     urls = {"users": stack.users_url, "analytics": stack.analytics_url}
     with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PATH", f"{BIN}:{os.environ['PATH']}")  # it looks for ruff there
         patched.syspath_prepend(folder)
         yield {name: generated(name, url, folder) for name, url in urls.items()}
 
