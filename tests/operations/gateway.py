@@ -16,6 +16,20 @@ from tests.operations.programs import program
 from tests.servers import accepts_connections, end, free_port, wait_until
 from tests.stack import ROOT
 
+# A Caddy by this configuration signs for whoever asks it by ACME.
+AUTHORITY = """{{
+    admin off
+    persist_config off
+    skip_install_trust
+    storage file_system {data}
+    http_port 5080
+}}
+https://ca.example:5443 {{
+    tls internal
+    acme_server
+}}
+"""
+
 
 def self_signed(folder: Path, names: str = "IP:127.0.0.1") -> Path:
     """Returns a folder in it with a certificate for these, good for a day, and its key."""

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ops.fetch import Unavailable, run
-from tests.operations.gateway import Gateway, self_signed
+from tests.operations.gateway import AUTHORITY, Gateway, self_signed
 from tests.operations.programs import program
 from tests.servers import accepts_connections, end, free_port, wait_until
 from tests.stack import ROOT, Stack
@@ -38,8 +38,12 @@ class Answer(NamedTuple):
 class Front:
     """One Caddy that leads each name to the gateway's port of that app."""
 
-    def __init__(self, folder: Path, certificates: Path, ports: tuple[int, int, int]) -> None:
+    def __init__(
+        self, folder: Path, certificates: Path, ports: tuple[int, int, int],
+        *, hosts: dict[str, str] = NAMES,
+    ) -> None:  # fmt: skip
         self.caddy = program("caddy")
+        self.hosts = hosts
         self.folder, self.certificates, self.ports = folder, certificates, ports
         self.port, self.http_port, self.alive_port = free_port(), free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
@@ -48,7 +52,7 @@ class Front:
         return {
             "PATH": f"{self.caddy.parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),
-            **NAMES,
+            **self.hosts,
             "GATEWAY": "127.0.0.1",
             "PORTS": " ".join(map(str, self.ports)),
             "HTTP_LISTEN": str(self.http_port),
@@ -330,18 +334,6 @@ def test_a_port_that_is_taken_and_a_key_that_fits_not_end_it_with_the_reason(
         Front(tmp_path, certificates, (1, 2, 3)).__enter__()
 
 
-AUTHORITY = """{
-    admin off
-    persist_config off
-    skip_install_trust
-    storage file_system %s
-    http_port 5080
-}
-https://ca.example:5443 {
-    tls internal
-    acme_server
-}
-"""
 # What follows has a network of its own, with names of its own in it.
 ALONE = """
 ip link set lo up
@@ -372,7 +364,7 @@ def test_an_authority_signs_by_acme(tmp_path: Path) -> None:
     caddy = program("caddy")
     names = " ".join([*NAMES.values(), "ca.example"])
     (tmp_path / "hosts").write_text(f"127.0.0.1 localhost {names}\n")
-    (tmp_path / "authority").write_text(AUTHORITY % (tmp_path / "authority-data"))
+    (tmp_path / "authority").write_text(AUTHORITY.format(data=tmp_path / "authority-data"))
     (tmp_path / "tls").mkdir()
     environment = {
         "PATH": f"{caddy.parent}:{os.environ['PATH']}:/usr/sbin:/sbin",
