@@ -53,6 +53,8 @@ https://$1 {
     header >Strict-Transport-Security "max-age=31536000"
     reverse_proxy ${GATEWAY:-gateway}:$2 {
         transport http {
+            # Straight, whatever HTTP_PROXY says; the authority is asked by way of it.
+            network_proxy none
             # The client's address goes beside the request, where no header can forge it.
             proxy_protocol v2
             dial_timeout 2s

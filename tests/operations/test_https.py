@@ -53,7 +53,10 @@ class Front:
             "PATH": f"{self.caddy.parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             **self.hosts,
-            "GATEWAY": "127.0.0.1",
+            # A container engine hands the machine's proxy on. Go passes over it for "localhost"
+            # and 127.0.0.1, but not for this spelling.
+            "GATEWAY": "LOCALHOST",
+            "HTTP_PROXY": "http://127.0.0.1:1",
             "PORTS": " ".join(map(str, self.ports)),
             "HTTP_LISTEN": str(self.http_port),
             "HTTPS_LISTEN": str(self.port),
