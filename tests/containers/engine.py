@@ -49,13 +49,14 @@ STAND_INS = {
     "postgres": "POSTGRES_IMAGE",
     "valkey": "VALKEY_IMAGE",
     "nginx": "NGINX_IMAGE",
+    "caddy": "CADDY_IMAGE",
     "prometheus": "PROMETHEUS_IMAGE",
     "node-exporter": "NODE_EXPORTER_IMAGE",
     "alertmanager": "ALERTMANAGER_IMAGE",
     "blackbox-exporter": "BLACKBOX_EXPORTER_IMAGE",
 }
 # Programs that the base doesn't have, or not in the version that is deployed.
-FETCHED = ("prometheus-alertmanager", "prometheus-blackbox-exporter")
+FETCHED = ("prometheus-alertmanager", "prometheus-blackbox-exporter", "caddy")
 
 
 class Unavailable(Exception):
