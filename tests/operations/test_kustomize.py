@@ -34,8 +34,9 @@ from tests.operations.programs import output, program
 from tests.stack import ROOT
 
 COMPONENTS = sorted(each.name for each in (ROOT / "kustomize" / "components").iterdir())
-# They replace the same StatefulSet in two ways.
-EXCLUSIVE = [{"citus", "cloudnative-pg"}]
+# They replace the same StatefulSet, or the same load balancers, in two ways.
+EXCLUSIVE = [{"citus", "cloudnative-pg"}, {"one-load-balancer", "traefik"}]
+TOGETHER = tuple(each for each in COMPONENTS if each not in ("cloudnative-pg", "one-load-balancer"))
 COMBINATIONS = [(each,) for each in COMPONENTS] + [
     pair
     for pair in itertools.combinations(COMPONENTS, 2)
@@ -99,7 +100,7 @@ def production(tree: Path) -> list[Manifest]:
 @pytest.fixture(scope="module")
 def everything(tree: Path) -> list[Manifest]:
     """Returns the base with every component that can stand beside the others."""
-    return combined(tree, tuple(each for each in COMPONENTS if each != "cloudnative-pg"))
+    return combined(tree, TOGETHER)
 
 
 @cache
@@ -459,6 +460,36 @@ def test_load_balancers_lead_to_nginx_and_never_to_an_app(production: list[Manif
             assert tls["secret"]["optional"] is False
 
 
+def test_one_load_balancer_leads_to_the_three_by_one_proxy(tree: Path) -> None:
+    manifests = combined(tree, ("one-load-balancer",))
+    services = {each["metadata"]["name"]: each["spec"] for each in manifests if is_service(each)}
+    outside = {name for name, spec in services.items() if spec.get("type") == "LoadBalancer"}
+    assert outside == {"gateway"}
+    assert services["gateway"]["externalTrafficPolicy"] == "Local"
+    [gateway] = [pod for pod in pods(manifests) if pod.name == "gateway"]
+    [nginx] = gateway.containers
+    [routes] = [each["value"] for each in nginx["env"] if each["name"] == "ROUTES"]
+    offered = {each["name"]: each["containerPort"] for each in nginx["ports"]}
+    listened = {offered[each["targetPort"]] for each in services["gateway"]["ports"]}
+    assert listened == {int(each.partition("=")[0]) for each in routes.split()}
+    asked = {each.partition("=")[2] for each in routes.split()}
+    assert asked == {f"{name}.microservices-analytics.svc.cluster.local:8000" for name in WEB}
+    for name in WEB:
+        # The app itself, past its pod's nginx: the gateway is the one proxy that it trusts.
+        assert {"name": "app", "port": 8000, "targetPort": "app"} in services[name]["ports"]
+        assert "externalTrafficPolicy" not in services[name]
+    [app] = [
+        each for each in manifests if each["kind"] == "ConfigMap" and "WEB_WORKERS" in each["data"]
+    ]
+    assert app["data"]["TRUSTED_PROXIES"] == "1"
+    [tls] = [each["secret"] for each in gateway.spec["volumes"] if each["name"] == "tls"]
+    assert not tls.get("optional")
+
+
+def is_service(manifest: Manifest) -> bool:
+    return bool(manifest["kind"] == "Service")
+
+
 def test_every_service_selects_pods_that_have_its_port(everything: list[Manifest]) -> None:
     for service in (each for each in everything if each["kind"] == "Service"):
         selector = service["spec"]["selector"].items()
@@ -489,6 +520,10 @@ TALK = {
     ("maintenance", "redis"): 6379,
     ("migrate-users", "user-db"): 5432,
     ("migrate-analytics", "analytics-db"): 5432,
+    ("gateway", "user-service"): 8000,
+    ("gateway", "analytics-service"): 8000,
+    ("gateway", "frontend"): 8000,
+    ("blackbox-exporter", "gateway"): 8443,
     ("prometheus", "user-service"): 8000,
     ("prometheus", "analytics-service"): 8000,
     ("prometheus", "frontend"): 8000,
@@ -511,12 +546,13 @@ BEYOND = [
     ("relay", End(), (465, 587)),  # mail
     ("alertmanager", End(), (443, 465, 587)),
     ("prometheus", End(), (443, 6443, 10250)),  # the API and the kubelets
-    ("blackbox-exporter", End(), (443,)),
+    ("blackbox-exporter", End(), (443, 8002)),
     *(
         (name, End(namespace="tracing"), (4318,))
         for name in ("user-service", "relay", "analytics-service", "maintenance", "frontend")
     ),
 ]
+PUBLIC = [*((name, 8443) for name in (*WEB, "gateway")), ("gateway", 8001), ("gateway", 8002)]
 DNS = [End(namespace="kube-system"), End(address="169.254.20.10")]  # and NodeLocal DNSCache
 
 
@@ -536,10 +572,17 @@ def needed(manifests: list[Manifest]) -> Iterator[tuple[End, End, int, str]]:
     for name, beyond, ports in BEYOND:
         if name in there:
             yield from ((there[name], beyond, port, "TCP") for port in ports)
-    for name in WEB:
-        yield End(), there[name], 8443, "TCP"
-        if names(manifests, "Ingress"):
-            yield End(namespace="traefik"), there[name], 8080, "TCP"
+    for name, port in PUBLIC:
+        if name in there:
+            yield End(), there[name], port, "TCP"
+    yield from needed_by_operators(manifests, there)
+
+
+def needed_by_operators(
+    manifests: list[Manifest], there: dict[str, End]
+) -> Iterator[tuple[End, End, int, str]]:
+    if names(manifests, "Ingress"):
+        yield from ((End(namespace="traefik"), there[name], 8080, "TCP") for name in WEB)
     if names(manifests, "PeerAuthentication"):
         yield from ((each, End(namespace="istio-system"), 15012, "TCP") for each in there.values())
     for name in names(manifests, "Cluster"):
@@ -548,12 +591,12 @@ def needed(manifests: list[Manifest]) -> Iterator[tuple[End, End, int, str]]:
         yield there[name], End(), 6443, "TCP"
 
 
+PLAIN = ("network-policies", "observability", "backup", "read-replica", "one-load-balancer")
 PORTS = (5432, 6379, 8000, 8080, 8099, 8443, 9090, 9093, 9100, 9115, 3000)
 
 
 def test_the_network_policies_let_through_exactly_what_is_declared(tree: Path) -> None:
-    chosen = ("network-policies", "observability", "backup", "read-replica")
-    manifests = combined(tree, chosen)
+    manifests = combined(tree, PLAIN)
     there = ends(manifests)
     assert {name for pair in TALK for name in pair} == there.keys()
     found = {
@@ -566,7 +609,7 @@ def test_the_network_policies_let_through_exactly_what_is_declared(tree: Path) -
 
 
 def test_the_world_reaches_the_three_by_https_and_nothing_else(tree: Path) -> None:
-    manifests = combined(tree, ("network-policies", "observability", "backup", "read-replica"))
+    manifests = combined(tree, PLAIN)
     there = ends(manifests)
     strangers = [End(), End(namespace="traefik"), End(namespace="cnpg-system")]
     found = {
@@ -574,8 +617,8 @@ def test_the_world_reaches_the_three_by_https_and_nothing_else(tree: Path) -> No
         for stranger, name, port in itertools.product(strangers, there, PORTS)
         if may_talk(manifests, stranger, there[name], port)
     }
-    assert found == {(name, 8443) for name in WEB}
-    ports = (25, 80, 443, 465, 587, 4318, 6443, 8443, 10250)
+    assert found == {(name, 8443) for name in (*WEB, "gateway")}
+    ports = (25, 80, 443, 465, 587, 4318, 6443, 8002, 8443, 10250)
     leaves = {
         (name, port)
         for name, port in itertools.product(there, ports)

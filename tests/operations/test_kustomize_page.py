@@ -13,7 +13,7 @@ import yaml
 
 from tests.operations.policies import Manifest, names, pods, references
 from tests.operations.programs import output, program
-from tests.operations.test_kustomize import COMPONENTS, OVERLAYS, combined, render, tree
+from tests.operations.test_kustomize import OVERLAYS, TOGETHER, combined, render, tree
 from tests.stack import ROOT
 
 __all__ = ["tree"]
@@ -93,7 +93,7 @@ def test_every_way_to_make_the_secrets_gives_them_the_same_keys(
 
 
 def test_every_key_is_read_by_what_mounts_its_secret(tree: Path, made: list[Manifest]) -> None:
-    everything = combined(tree, tuple(each for each in COMPONENTS if each != "cloudnative-pg"))
+    everything = combined(tree, TOGETHER)
     maps = {each["metadata"]["name"]: each["data"] for each in of_kind(everything, "ConfigMap")}
     read: Keys = {}
     for pod in pods(everything):
