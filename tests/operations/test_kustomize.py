@@ -286,6 +286,47 @@ def test_every_container_has_probes_and_limits(overlay: list[Manifest]) -> None:
                     assert probe in container, (pod.name, container["name"], probe)
 
 
+def test_requests_and_limits_of_memory_follow_the_capacity_table(
+    production: list[Manifest],
+) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    [web] = [
+        int(each["data"]["WEB_WORKERS"])
+        for each in production
+        if each["kind"] == "ConfigMap" and "WEB_WORKERS" in each["data"]
+    ]
+    measured = {}
+    for name, app in (
+        ("user-service", "a users"),
+        ("analytics-service", "an analytics"),
+        ("frontend", "a dashboard"),
+    ):
+        [(worker, master)] = re.findall(
+            rf"memory of {app} worker \| (\d+) MB, its master (\d+) MB", text
+        )
+        measured[name] = web * int(worker) + int(master)
+    [(relay, maintenance)] = re.findall(
+        r"memory of the relay, of maintenance \| (\d+) MB, (\d+) MB", text
+    )
+    measured |= {"relay": int(relay), "maintenance": int(maintenance)}
+    by_name = {pod.name: pod for pod in pods(production)}
+    for name, needed in measured.items():
+        [app] = [each for each in by_name[name].containers if each["name"] == "app"]
+        [tmp] = [
+            each["emptyDir"] for each in by_name[name].spec["volumes"] if each["name"] == "tmp"
+        ]
+        assert tmp["medium"] == "Memory"
+        given = {kind: mebibytes(each["memory"]) for kind, each in app["resources"].items()}
+        assert needed <= given["requests"] <= 1.5 * needed, name
+        # What lies in /tmp counts too.
+        assert needed + mebibytes(tmp["sizeLimit"]) <= given["limits"] <= 4 * needed, name
+
+
+def mebibytes(quantity: str) -> int:
+    [(number, unit)] = re.findall(r"^(\d+)(Mi|Gi)$", quantity)
+    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
+
+
 def test_readiness_asks_for_dependencies_and_liveness_does_not(production: list[Manifest]) -> None:
     for pod in pods(production):
         if pod.name in WEB:
