@@ -44,7 +44,7 @@ def main() -> int:
 def load(stack: Stack) -> float:
     """Sends all events; returns the seconds that the service took."""
     session = requests.Session()
-    session.headers |= stack.first_account()
+    session.headers.update(stack.first_account())
     chance, taken = random.Random(7), 0.0
     for _ in range(EVENTS // BATCH):
         body = {"events": [event(chance) for _ in range(BATCH)]}
