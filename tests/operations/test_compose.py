@@ -119,10 +119,12 @@ def test_a_service_has_a_health_check_and_waits_by_condition(name: str) -> None:
         assert how["condition"] == wanted
 
 
-def test_the_gateways_health_check_goes_by_no_proxy() -> None:
+def test_the_health_checks_on_the_way_in_go_by_no_proxy() -> None:
     """Docker hands the machine's proxies on to containers, where it is told of any."""
     words = services()["gateway"]["healthcheck"]["test"]
     assert words[1:4] == ["curl", "--noproxy", "*"]
+    words = services()["caddy"]["healthcheck"]["test"]
+    assert words[1:5] == ["env", "-u", "http_proxy", "wget"]
 
 
 def test_apps_start_only_after_their_migration() -> None:
