@@ -38,8 +38,6 @@ from honcho import manager as honcho
 from honcho.environ import parse, parse_procfile
 from honcho.printer import Message
 
-from ops.backup.sqlite import complete_restores
-
 ROOT = Path(__file__).resolve().parent.parent
 PORTS = {"dashboard": "8000", "users": "8001", "analytics": "8002"}
 PATIENCE_SECONDS = 60
@@ -118,6 +116,9 @@ def held(home: Path) -> Iterator[None]:
 
 def complete_restore(home: Path) -> None:
     """Completes a restore that was ended in its middle, if one was; raises SetupError."""
+    sys.path.insert(0, str(ROOT))  # this file may be run by its name, from anywhere
+    from ops.backup.sqlite import complete_restores
+
     try:
         complete_restores(home)
     except OSError as error:
