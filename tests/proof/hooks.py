@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import schemathesis
@@ -11,8 +12,10 @@ BATCH = "POST /analytics/events/batch"
 
 @schemathesis.serializer("application/x-ndjson")
 def lines_of_json(context: Any, value: Any) -> bytes:
-    """Sends what is generated for lines of JSON as it is."""
-    return value.encode() if isinstance(value, str) else bytes(value)
+    """Sends text that is generated for lines of JSON as it is, and other values as one line."""
+    if isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value)).encode()
 
 
 @schemathesis.hook
