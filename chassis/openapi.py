@@ -34,30 +34,33 @@ from chassis.vocabulary import PREFIX, Schema, Vocabulary, example_of
 REFERENCE = PREFIX + "{model}"
 PROBLEM = "application/problem+json"
 JSON = "application/json"
-IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "required": False,
-    "description": "the ETag of an answer one has",
-    "schema": {"type": "string"},
-    "example": 'W/"3f1c8a"',
-}
-IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "a random text: the same request with it once more is answered as the first",
-    "schema": {"type": "string", "minLength": 16, "maxLength": 200, "pattern": "^[!-~]+$"},
-    "example": "9f1c8a52-6a0e-4c7e-9d57-1f0f6d1c2b3a",
-}
-REQUEST_ID = {
-    "name": "X-Request-ID",
-    "in": "header",
-    "required": False,
-    "description": "1 to 64 of `A-Za-z0-9._-`; names the request in its answer and the logs",
-    "schema": {"type": "string"},
-    "example": "0b6f8c2d1f7a4e06",
-}
+
+
+def optional_header(name: str, said: str, example: str, **limits: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": said,
+        "schema": {"type": "string", **limits},
+        "example": example,
+    }
+
+
+IF_NONE_MATCH = optional_header("If-None-Match", "the ETag of an answer one has", 'W/"3f1c8a"')
+IDEMPOTENCY_KEY = optional_header(
+    "Idempotency-Key",
+    "a random text: the same request with it once more is answered as the first",
+    "9f1c8a52-6a0e-4c7e-9d57-1f0f6d1c2b3a",
+    minLength=16,
+    maxLength=200,
+    pattern="^[!-~]+$",
+)
+REQUEST_ID = optional_header(
+    "X-Request-ID",
+    "1 to 64 of `A-Za-z0-9._-`; names the request in its answer and the logs",
+    "0b6f8c2d1f7a4e06",
+)
 BEARER = {
     "type": "http",
     "scheme": "bearer",
@@ -302,24 +305,24 @@ class Writer:
         """Returns a reference to the error that all routes share, or the route's own shape."""
         if operation.error_model is None:
             return reference_to(error)
-        content = {JSON: self.content(operation.error_model, "serialization")}
-        headers = {"headers": HEADERS[error]} if error in HEADERS else {}
-        return {"description": PROBLEMS[error][0], "content": content, **headers}
+        return refused(error, JSON, self.content(operation.error_model, "serialization"))
 
     def problems(self) -> dict[str, Any]:
         """Returns the errors that routes refer to, by name."""
         return {error.__name__: self.problem(error) for error in PROBLEMS}
 
     def problem(self, error: type[Problem]) -> dict[str, Any]:
-        said, detail = PROBLEMS[error]
-        example = example_of(self.schemas[ProblemDocument, "serialization"], self.definitions)
-        example |= {"title": error.title, "status": error.status, "detail": detail}
+        content = self.content(ProblemDocument, "serialization")
+        example = content["example"]
+        example |= {"title": error.title, "status": error.status, "detail": PROBLEMS[error][1]}
         if error is not Invalid:
             del example["errors"]
-        schema = self.schemas[ProblemDocument, "serialization"]
-        headers = {"headers": HEADERS[error]} if error in HEADERS else {}
-        content = {PROBLEM: {"schema": schema, "example": example}}
-        return {"description": said, "content": content, **headers}
+        return refused(error, PROBLEM, content)
+
+
+def refused(error: type[Problem], kind: str, content: dict[str, Any]) -> dict[str, Any]:
+    headers = {"headers": HEADERS[error]} if error in HEADERS else {}
+    return {"description": PROBLEMS[error][0], "content": {kind: content}, **headers}
 
 
 def parameter(name: str, place: str, required: bool, schema: Schema) -> dict[str, Any]:
