@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ops import tools
 from ops.fetch import Unavailable, run
+from tests.servers import end
 from tests.stack import ROOT
 
 
@@ -50,3 +54,14 @@ def output(*command: str | Path, cwd: Path = ROOT) -> str:
     done = subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@contextmanager
+def running(command: list[Any], log: Path, **given: Any) -> Iterator[None]:
+    """Runs a server until the end of the context; what it says goes to the log."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, **given)
+    try:
+        yield
+    finally:
+        end(process)

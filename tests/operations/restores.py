@@ -125,6 +125,19 @@ class Restore:
         said = self.process.communicate(timeout=120)[1]
         return self.process.returncode, said
 
+    def held(self) -> subprocess.Popen[str]:
+        """Starts; returns the script once its recovery waits for `let_go`."""
+        self.hold("00000001")
+        self.start()
+        wait_until("the recovery", self.is_held)
+        assert self.process is not None
+        return self.process
+
+    def remove(self) -> None:
+        """Removes what was restored, and what this run used."""
+        for each in (self.into, self.scratch, self.programs):
+            shutil.rmtree(each)
+
     def processes(self) -> dict[int, str]:
         """Returns the processes of the server that recovers, by id, as they call themselves."""
         return {
@@ -187,7 +200,7 @@ def is_exact(kept: Kept, moment: Moment, form: int, *, stalled: bool) -> bool:
     restore = Restore(kept, into, "--to", moment.written(form))
     if stalled:
         with restore.stalled_promotion():
-            time.sleep(0.5)
+            time.sleep(0.5)  # so long it stalls
     else:
         restore.start()
     status, said = restore.ended()
@@ -197,8 +210,7 @@ def is_exact(kept: Kept, moment: Moment, form: int, *, stalled: bool) -> bool:
     try:
         return rows_at_two_starts(kept, into) == [list(range(1, moment.last + 1))] * 2
     finally:
-        for each in (into, restore.scratch, restore.programs):
-            shutil.rmtree(each)
+        restore.remove()
 
 
 def how_many_are_exact(count: int, workers: int, seed: int) -> int:

@@ -21,8 +21,8 @@ import requests
 import yaml
 
 from tests.operations.programs import alertmanager as runnable_alertmanager
-from tests.operations.programs import output, program
-from tests.servers import end, free_port, wait_until
+from tests.operations.programs import output, program, running
+from tests.servers import free_port, wait_until
 from tests.smtp import Delivery, SmtpServer
 from tests.smtp import running as running_smtp
 from tests.stack import ROOT
@@ -223,16 +223,6 @@ def listening(world: World) -> Iterator[None]:
         thread.join()
 
 
-@contextmanager
-def started(command: list[Any], log: Path, **given: Any) -> Iterator[None]:
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, **given)
-    try:
-        yield
-    finally:
-        end(process)
-
-
 def our_prometheus(folder: Path, app: int, alertmanager: int) -> Path:
     """Writes our configuration with one app, one of our alerts and no patience."""
     document = yaml.safe_load((ROOT / "ops" / "prometheus" / "prometheus.yml").read_text())
@@ -305,22 +295,22 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmana
             "smtp_password": PASSWORD,
         }
         until_the_end.enter_context(
-            started(
+            running(
                 place.command(f"--web.listen-address=127.0.0.1:{port}"),
                 folder / "alertmanager.log", env=place.environment(settings, secrets),
             )
         )  # fmt: skip
         until_the_end.enter_context(
-            started(
+            running(
                 [prometheus, f"--config.file={our_prometheus(folder, world.port, port)}",
                  f"--storage.tsdb.path={folder}/metrics",
                  f"--web.listen-address=127.0.0.1:{other}"],
                 folder / "prometheus.log",
             )
         )  # fmt: skip
-        running = Alertmanager(world, port)
-        wait_until("Alertmanager's start", running.is_ready)
-        yield running
+        manager = Alertmanager(world, port)
+        wait_until("Alertmanager's start", manager.is_ready)
+        yield manager
 
 
 RUNBOOK = "docs/runbooks.md#outboxhasdeadmessages"

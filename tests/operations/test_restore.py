@@ -96,8 +96,7 @@ def test_a_restore_waits_for_a_promotion_that_stalls_and_is_exact(past: Past) ->
     assert restore.ended()[0] == 0
     assert list(restore.scratch.iterdir()) == []
     assert rows_at_two_starts(kept, restore.into) == [list(range(1, moment.last + 1))] * 2
-    for each in (restore.into, restore.scratch, restore.programs):
-        shutil.rmtree(each)
+    restore.remove()
 
 
 WAITS_FOR_THE_CONTROL_FILE = """ && [ "$(control 'Database cluster state')" = "in production" ]"""
@@ -144,8 +143,7 @@ def test_without_either_check_a_stalled_promotion_restores_what_came_after_the_m
     stop_in_the_middle_of_promotion(restore)
     assert restore.ended()[0] == 0
     assert len(rows_at_two_starts(kept, restore.into)[0]) > moments[3].last
-    for each in (restore.into, restore.scratch, restore.programs):
-        shutil.rmtree(each)
+    restore.remove()
 
 
 def test_no_failure_leaves_anything_behind(past: Past, target: Path) -> None:
@@ -182,13 +180,10 @@ def test_the_last_lines_of_the_servers_log_are_shown(past: Past, target: Path) -
 def test_a_signal_leaves_nothing_behind(past: Past, target: Path, how: signal.Signals) -> None:
     kept, moments = past
     restore = Restore(kept, target, "--to", moments[3].written(0))
-    restore.hold("00000001")
-    restore.start()
-    wait_until("the recovery", restore.is_held)
-    assert restore.process is not None
-    restore.process.send_signal(how)
+    process = restore.held()
+    process.send_signal(how)
     assert "gave up: nothing of the restore is left" in must_fail(restore)
-    assert restore.process.returncode == 128 + how
+    assert process.returncode == 128 + how
 
 
 def test_a_signal_while_backups_are_combined_leaves_nothing_behind(
@@ -233,9 +228,7 @@ def test_two_restores_into_one_directory_are_one_and_an_error(past: Past) -> Non
     kept, moments = past
     target = kept.home / "restored"
     first = Restore(kept, target, "--to", moments[3].written(0))
-    first.hold("00000001")
-    first.start()
-    wait_until("the recovery", first.is_held)
+    first.held()
     second = Restore(kept, target, "--latest")
     second.start()
     status, said = second.ended()
@@ -281,21 +274,17 @@ def test_the_latest_state_is_all_there_is(past: Past) -> None:
     assert restore.ended()[0] == 0
     first, second = rows_at_two_starts(kept, restore.into)
     assert first == second == [n for [n] in kept.server.execute("SELECT n FROM t ORDER BY n")]
-    for each in (restore.into, restore.scratch, restore.programs):
-        shutil.rmtree(each)
+    restore.remove()
 
 
 def test_nobody_who_listens_is_no_reason_to_leave_anything_behind(past: Past, target: Path) -> None:
     kept, moments = past
     restore = Restore(kept, target, "--to", moments[3].written(0))
-    restore.hold("00000001")
-    restore.start()
-    wait_until("the recovery", restore.is_held)
-    assert restore.process is not None
-    assert restore.process.stderr is not None
-    restore.process.stderr.close()
-    restore.process.terminate()
-    assert restore.process.wait(60) != 0
+    process = restore.held()
+    assert process.stderr is not None
+    process.stderr.close()
+    process.terminate()
+    assert process.wait(60) != 0
     assert restore.processes() == {}
     assert list(restore.scratch.iterdir()) == []
     for each in (restore.scratch, restore.programs):
@@ -319,8 +308,7 @@ def test_a_gap_behind_the_moment_is_no_hindrance_and_one_before_it_is_named(
         assert restore.ended()[0] == 0
     finally:
         away.rename(missing)
-    for each in (restore.into, restore.scratch, restore.programs):
-        shutil.rmtree(each)
+    restore.remove()
 
 
 def test_a_place_without_backups_is_named_and_left_as_it_is(past: Past) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import yaml
 
 from tests.operations.backups import Kept
 from tests.operations.gateway import Gateway, self_signed
-from tests.operations.programs import alertmanager, output, program
-from tests.servers import end, free_port, wait_until
+from tests.operations.programs import alertmanager, output, program, running
+from tests.servers import free_port, wait_until
 from tests.stack import ROOT, Stack
 
 APPS = ("users", "analytics", "dashboard")
@@ -112,16 +112,6 @@ class Watched:
             )  # fmt: skip
         requests.get(f"{self.stack.users_url}/users/me", headers=self.headers, timeout=10)
         requests.get(f"{self.stack.dashboard_url}/login", timeout=10)
-
-
-@contextmanager
-def running(command: list[Any], log: Path, **given: Any) -> Iterator[None]:
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, **given)
-    try:
-        yield
-    finally:
-        end(process)
 
 
 @pytest.fixture(scope="module")
