@@ -73,7 +73,7 @@ def install(
     def script() -> Response:
         return send_from_directory(STATIC, "docs.js", mimetype="text/javascript")
 
-    for each in (prose, limits, access, indented, as_sent):
+    for each in (prose, limits, access, as_sent):
         pages.add_app_template_filter(each)
     app.register_blueprint(pages)
 
@@ -98,17 +98,14 @@ def prose(text: str) -> Markup:
     )
 
 
-def indented(example: Any) -> str:
-    """Returns an example as JSON that reads well."""
-    return json.dumps(example, indent=2, ensure_ascii=False)
-
-
-def as_sent(content: dict[str, Any], kind: str) -> str:
-    """Returns the example of a body as it is sent."""
-    example = content.get("example", "")
+def as_sent(about: dict[str, Any], kind: str = "application/json") -> str:
+    """Returns the example of a body or parameter as it is sent; JSON so that it reads well."""
+    example = about.get("example", "")
     if kind == "application/x-www-form-urlencoded":
         return urlencode(example)
-    return example if isinstance(example, str) else indented(example)
+    if isinstance(example, str):
+        return example
+    return json.dumps(example, indent=2, ensure_ascii=False)
 
 
 def access(call: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from chassis.api import api
 from chassis.api_docs import limits
 from chassis.auth import public
 from chassis.config import Settings
-from chassis.schema import Model
+from chassis.schema import Model, Query
 from chassis.vocabulary import Vocabulary, example_of
 from tests.stack import ROOT
 
@@ -33,6 +33,10 @@ class Thing(Model):
     number: int = Field(ge=2, le=5)
 
 
+class ThingsQuery(Query):
+    open: bool | None = Field(None, description="whether it is", examples=[True])
+
+
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
     app = Flask(__name__)
@@ -40,8 +44,8 @@ def client() -> FlaskClient:
 
     @app.post("/things/<id:number>")
     @public
-    @api(body=Thing, answers={200: Thing})
-    def make_thing(number: int, body: Thing) -> Thing:
+    @api(query=ThingsQuery, body=Thing, answers={200: Thing})
+    def make_thing(number: int, query: ThingsQuery, body: Thing) -> Thing:
         return body
 
     make_thing.__doc__ = HOSTILE
@@ -75,6 +79,11 @@ def test_hostile_words_are_words(client: FlaskClient) -> None:
     assert (tags.scripts, tags.wrong) == (["docs.js"], [])
     assert "onerror=alert(1)&gt;" in page
     assert "49" not in re.sub(r"&#\d+;", "", page)
+
+
+def test_an_example_in_a_field_is_what_would_be_sent(client: FlaskClient) -> None:
+    page = client.get("/docs").get_data(as_text=True)
+    assert re.search(r'data-name="open"\s+placeholder="true"', page)
 
 
 def test_the_page_may_run_its_script_and_every_other_answer_nothing(client: FlaskClient) -> None:
